@@ -1,0 +1,75 @@
+import type { Server } from 'node:http'
+import fastifyWebsocket from '@fastify/websocket'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { Collection } from './lib/collection.js'
+import type { AsyncWebSocket } from './lib/connection.js'
+import { injectionServer, joinServer, upgradeListener, upgradeRouter, type Upgrades } from './lib/gate.js'
+import { readOptions, type WebSocketAsyncOptions } from './lib/options.js'
+import { acceptIn, routeHooks } from './lib/routes.js'
+import type { AcceptOptions } from './lib/upgrade.js'
+
+export { WebSocketCloseError, type CloseCause, type CloseInfo } from './lib/close.js'
+export type { CancelOptions } from './lib/arguments.js'
+export type { AsyncWebSocket, WebSocketData, WebSocketMessage } from './lib/connection.js'
+export type { ShutdownOptions, WebSocketAsyncOptions } from './lib/options.js'
+export type { PingPolicy, PingPolicyOptions } from './lib/ping-policy.js'
+export type { Sendable, SendOptions } from './lib/sender.js'
+export type { AcceptOptions } from './lib/upgrade.js'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Whether the client asks for a WebSocket; in every hook too. */
+    readonly isWebSocketUpgrade: boolean
+
+    /**
+     * Accepts the upgrade and resolves to the connection. Until it is called the request is ordinary HTTP: hooks run, and
+     * the handler may wait, or answer instead. Called again it gives the same connection, and later options are ignored.
+     * It always settles; it rejects with an error whose `code` tells why (see the README) and which, left to Fastify,
+     * becomes the HTTP answer.
+     */
+    getWebSocketAsync (options?: AcceptOptions): Promise<AsyncWebSocket>
+  }
+}
+
+async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOptions): Promise<void> {
+  const { bodyLimit, pluginTimeout } = app.initialConfig as Required<typeof app.initialConfig> // Fastify fills them in
+  const settings = readOptions(options, bodyLimit)
+  const collection = new Collection(settings.shutdown, app.log)
+  const upgrades: Upgrades = new WeakMap()
+  const { rememberHandler, putBackHandler } = routeHooks(upgrades, settings.errorHandler)
+
+  for (const hook of collection.preCloseHooks(pluginTimeout)) app.addHook('preClose', hook)
+  app.addHook('onRoute', rememberHandler)
+  app.addHook('onResponse', (request, _reply, done) => {
+    request.ws = false // or the hook of `@fastify/websocket` would destroy a socket that it does not have
+    done()
+  })
+  await app.register(fastifyWebsocket, {
+    options: { ...settings.server, server: injectionServer((...upgrade) => route(...upgrade)) },
+    preClose: settings.preClose ?? closeWebSocketServer
+  })
+  app.addHook('onRoute', putBackHandler)
+  app.addHook('onRequest', (request, _reply, done) => {
+    upgrades.get(request.raw)?.requestOnStart(request)
+    done()
+  })
+  app.decorateRequest('isWebSocketUpgrade', { getter () { return upgrades.has(this.raw) } })
+  app.decorateRequest('getWebSocketAsync', acceptIn(upgrades))
+
+  joinServer(app.websocketServer, upgrades)
+  const route = upgradeRouter(app, upgrades, { server: app.websocketServer, settings, collection, log: app.log })
+  const server = (settings.server.server ?? app.server) as Server // Fastify's type leaves the kind of server open
+  server.on('upgrade', upgradeListener(server, route))
+}
+
+// Our own hooks have closed every connection by then
+function closeWebSocketServer (this: FastifyInstance, done: () => void): void {
+  this.websocketServer.close()
+  done()
+}
+
+/** A Fastify 5 plugin: `await app.register(websocketAsync)`, then `await request.getWebSocketAsync()` in a handler. */
+export const fastifyWebSocketAsync = fp(websocketAsync, { name: 'fastify-websocket-async', fastify: '5.x' })
+
+export default fastifyWebSocketAsync

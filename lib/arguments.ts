@@ -1,0 +1,53 @@
+import { inspect } from 'node:util'
+import { errors } from './errors.js'
+
+/** The longest delay that Node's timers keep, in ms: a longer one would fire at once. */
+const MAX_DELAY = 2 ** 31 - 1
+
+const DURATION = `a time in ms, from 0 to ${MAX_DELAY}, or Infinity`
+
+/** True for a time in ms that a timer can keep, and for `Infinity`, which means no limit. */
+function isDuration (value: unknown): value is number {
+  return typeof value === 'number' && (value === Infinity || (value >= 0 && value <= MAX_DELAY))
+}
+
+/** A value as it stands in the text of an error: on one line and not too long. */
+export function show (value: unknown): string {
+  return inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 60, maxArrayLength: 5 })
+}
+
+export function badOption (name: string, expected: string, value: unknown): Error {
+  return new errors.FST_WSA_BAD_OPTION(name, expected, show(value))
+}
+
+export function invalidArgument (name: string, expected: string, value: unknown): Error {
+  return new errors.FST_WSA_INVALID_ARGUMENT(name, expected, show(value))
+}
+
+/** A plugin option that is a time in ms. */
+export function durationOption (name: string, value: number | undefined, byDefault: number): number {
+  if (value === undefined) return byDefault
+  if (!isDuration(value)) throw badOption(name, DURATION, value)
+  return value
+}
+
+/** What a call may be given to end it early. */
+export interface CancelOptions {
+  /** After this many ms the call ends without a result. `0` does not wait at all, `Infinity` waits without limit. */
+  readonly timeout?: number | undefined
+  /** Ends the call without a result when it aborts. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** @throws FST_WSA_INVALID_ARGUMENT */
+export function assertCancelOptions ({ timeout, signal }: CancelOptions): void {
+  if (timeout !== undefined && !isDuration(timeout)) throw invalidArgument('timeout', DURATION, timeout)
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidArgument('signal', 'an AbortSignal', signal)
+}
+
+/** @throws FST_WSA_INVALID_ARGUMENT */
+export function assertInterval (name: string, value: number): void {
+  if (!isDuration(value) || value < 1 || value === Infinity) {
+    throw invalidArgument(name, `a time in ms, from 1 to ${MAX_DELAY}`, value)
+  }
+}

@@ -1,0 +1,120 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { AsyncWebSocket } from './connection.js'
+import type { Settings } from './options.js'
+
+/** An upgrade request that is neither a connection yet nor fully answered. */
+interface PendingUpgrade {
+  /** Answers 503 where nothing was answered yet. */
+  refuse (): void
+  destroy (): void
+}
+
+/** What is alive in the app, and how it ends when the app closes. */
+export class Collection {
+  readonly upgrades = new Set<PendingUpgrade>()
+  readonly #connections = new Set<AsyncWebSocket>()
+  readonly #handlers = new Set<Promise<unknown>>()
+  readonly #settings: Settings['shutdown']
+  readonly #log: FastifyBaseLogger
+  #shutdown: Promise<void> | undefined
+  #onRemoval: (() => void) | undefined
+
+  constructor (settings: Settings['shutdown'], log: FastifyBaseLogger) {
+    this.#settings = settings
+    this.#log = log
+  }
+
+  get isClosing (): boolean {
+    return this.#shutdown !== undefined
+  }
+
+  add (connection: AsyncWebSocket): void {
+    this.#connections.add(connection)
+  }
+
+  delete (connection: AsyncWebSocket): void {
+    this.#connections.delete(connection)
+    this.#onRemoval?.()
+  }
+
+  deleteUpgrade (upgrade: PendingUpgrade): void {
+    this.upgrades.delete(upgrade)
+    this.#onRemoval?.()
+  }
+
+  /** The app does not close before the handler has settled, or `shutdown.timeout` has passed. */
+  addHandler (handler: Promise<unknown>): void {
+    this.#handlers.add(handler)
+    const remove = () => {
+      this.#handlers.delete(handler)
+      this.#onRemoval?.()
+    }
+    handler.then(remove, remove)
+  }
+
+  /** Ends everything, and resolves when it has ended or at `shutdown.timeout`. Called again: the same. */
+  shutdown (): Promise<void> {
+    this.#shutdown ??= this.#endAll()
+    return this.#shutdown
+  }
+
+  /**
+   * Hooks that wait for `shutdown()` in turn. Fastify gives each preClose hook `pluginTimeout` ms and fails the process
+   * past that, so that a single one could not wait longer.
+   */
+  preCloseHooks (pluginTimeout: number): (() => Promise<void>)[] {
+    const turn = pluginTimeout === 0 ? Infinity : pluginTimeout / 2
+    const turns = Math.ceil(this.#settings.timeout / turn) + 1
+    return Array.from({ length: turns }, () => () => settledWithin(this.shutdown(), turn))
+  }
+
+  async #endAll (): Promise<void> {
+    await null // `isClosing` is true from here on, for whoever is called below
+    for (const upgrade of this.upgrades) upgrade.refuse()
+    for (const connection of this.#connections) connection.drain()
+    const grace = setTimeout(() => {
+      for (const connection of this.#connections) connection.closeForShutdown()
+    }, this.#settings.grace)
+    await this.#isEmptyOrTimedOut()
+    clearTimeout(grace)
+  }
+
+  #isEmptyOrTimedOut (): Promise<void> {
+    return new Promise((resolve) => {
+      const finish = () => {
+        clearTimeout(deadline)
+        this.#onRemoval = undefined
+        resolve()
+      }
+      const deadline = setTimeout(() => {
+        this.#terminateAll()
+        finish()
+      }, this.#settings.timeout)
+      this.#onRemoval = () => {
+        if (this.#connections.size + this.#handlers.size + this.upgrades.size === 0) finish()
+      }
+      this.#onRemoval()
+    })
+  }
+
+  #terminateAll (): void {
+    this.#log.warn({
+      connections: this.#connections.size,
+      handlers: this.#handlers.size,
+      upgrades: this.upgrades.size
+    }, 'websocket shutdown timed out')
+    for (const connection of this.#connections) connection.terminateForShutdown()
+    for (const upgrade of this.upgrades) upgrade.destroy()
+  }
+}
+
+function settledWithin (promise: Promise<void>, timeout: number): Promise<void> {
+  if (timeout === Infinity) return promise
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, timeout)
+    promise.then(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}

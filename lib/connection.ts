@@ -1,0 +1,323 @@
+import type { Duplex } from 'node:stream'
+import type { FastifyRequest } from 'fastify'
+import type { WebSocket } from 'ws'
+import { assertCancelOptions, type CancelOptions } from './arguments.js'
+import { assertClose, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
+import { Message } from './message.js'
+import type { Settings } from './options.js'
+import { PingPolicy } from './ping-policy.js'
+import { ReceiveQueue } from './receive-queue.js'
+import { assertSend, Sender, type Sendable, type SendOptions } from './sender.js'
+
+/** A message, and the connection on which it came. */
+export type WebSocketMessage = Message<AsyncWebSocket>
+
+/** The type of `ws.data`: augment it with what your application keeps on a connection. */
+export interface WebSocketData {}
+
+/** @internal What a connection is made of, and what it knows of the app. */
+export interface ConnectionParts {
+  readonly socket: WebSocket
+  readonly transport: Duplex
+  readonly request: FastifyRequest
+  readonly settings: Settings
+  isAppClosing (): boolean
+  /** Called once, when the connection has ended and before `closed` resolves. */
+  onEnd (connection: AsyncWebSocket): void
+}
+
+/** A WebSocket connection that is awaited instead of listened to. */
+export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined>, AsyncDisposable {
+  /** The request that was upgraded. */
+  readonly request: FastifyRequest
+  /** The socket of `ws` underneath. What is sent or closed through it keeps its place among the sends here. */
+  readonly socket: WebSocket
+  /** The application's own: typed by the interface `WebSocketData`, which an application augments. */
+  data: WebSocketData = {}
+  /** Resolves to how the connection ended, when it has. It never rejects. */
+  readonly closed: Promise<CloseInfo>
+  /** Keeps an idle connection open through proxies, with messages that carry data. */
+  readonly pingPolicy = new PingPolicy(this)
+
+  readonly #parts: ConnectionParts
+  readonly #queue = new ReceiveQueue<WebSocketMessage>()
+  readonly #sender: Sender
+  readonly #openedAt = performance.now()
+  readonly #resolveClosed: (info: CloseInfo) => void
+  // 'open' until a send would be refused, 'closed' when the TCP connection is gone
+  #state: 'open' | 'closing' | 'closed' = 'open'
+  #cause: CloseCause | undefined // of whoever left 'open' first
+  #sentClose: Pick<CloseInfo, 'code' | 'reason'> | undefined // what is in our close frame
+  #closeInfo: CloseInfo | null = null
+  #error: Error | undefined
+  #closeTimer: NodeJS.Timeout | undefined
+  #aborter: AbortController | undefined
+  #isAwaited = false
+  #hasReceived = false
+  #isDraining = false // the app is closing: what was received may be answered, no more is taken
+  #received = { messages: 0, bytes: 0 }
+  #discarded = 0
+
+  /** @internal */
+  constructor (parts: ConnectionParts) {
+    this.#parts = parts
+    this.request = parts.request
+    this.socket = parts.socket
+    this.#sender = new Sender(parts.socket)
+    let resolveClosed!: (info: CloseInfo) => void // set before the constructor of the promise returns
+    this.closed = new Promise((resolve) => { resolveClosed = resolve })
+    this.#resolveClosed = resolveClosed
+
+    this.socket.on('closing', (code: number, reason: string) => this.#socketOnClosing(code, reason))
+    this.socket.on('close', (code: number, reason: Buffer) => this.#socketOnClose(code, reason.toString()))
+    parts.transport.on('end', () => this.#transportOnEnd())
+    parts.transport.on('error', (error: Error) => { this.#error ??= error })
+  }
+
+  /** The subprotocol that was agreed upon, or `''`. */
+  get subprotocol (): string {
+    return this.socket.protocol
+  }
+
+  /** True from the first moment at which a send would be refused. */
+  get isClosed (): boolean {
+    return this.#state !== 'open' || this.socket.readyState !== this.socket.OPEN
+  }
+
+  /** No further message will come: after a `null` it tells the end from a timeout. */
+  get hasEnded (): boolean {
+    return this.#queue.hasEnded
+  }
+
+  /** How the connection ended, or `null` while it has not. */
+  get closeInfo (): CloseInfo | null {
+    return this.#closeInfo
+  }
+
+  /** Bytes that were sent and wait for the network. */
+  get bufferedBytes (): number {
+    return this.socket.bufferedAmount
+  }
+
+  /**
+   * Aborts when the connection has ended, with an `AbortError` whose `cause` is the `CloseInfo`: give it to what the
+   * handler should not go on with then. A handler that rejects with it has not failed.
+   */
+  get signal (): AbortSignal {
+    if (this.#aborter === undefined) {
+      this.#aborter = new AbortController()
+      if (this.#closeInfo !== null) this.#aborter.abort(new ConnectionEndedError(this.#closeInfo))
+    }
+    return this.#aborter.signal
+  }
+
+  /**
+   * The next message in order, or `null` on timeout, on abort, or at the end. A timeout or an abort touches only this
+   * call: no message is lost and the connection stays open. Messages that came before the end are delivered after it.
+   * Calls may overlap and are served first come, first served; a send may run meanwhile. After the end a call settles
+   * in a later turn of the event loop.
+   * @param options `timeout` in ms (@default the plugin's `receiveTimeout`; `0` polls) and `signal`
+   * @throws FST_WSA_INVALID_ARGUMENT
+   */
+  async receiveMessageAsync (options: CancelOptions = {}): Promise<WebSocketMessage | null> {
+    assertCancelOptions(options)
+    this.#hasReceived = true
+    const timeout = options.timeout ?? this.#parts.settings.receiveTimeout
+    return this.#queue.receive({ timeout, signal: options.signal })
+  }
+
+  /** Receives until the connection ends. Leaving the loop closes nothing and loses nothing. */
+  [Symbol.asyncIterator] (): AsyncIterator<WebSocketMessage, undefined> {
+    this.#hasReceived = true
+    return {
+      next: async () => {
+        const message = await this.#queue.receive({})
+        return message === null ? { done: true, value: undefined } : { done: false, value: message }
+      }
+    }
+  }
+
+  /**
+   * Sends a message: a string as text, bytes as binary. Resolves to `true` once the message is with the transport, and
+   * to `false` where the connection is closed or closing, or the call was aborted before its message was handed over.
+   * Messages go out in the order of the calls, which may overlap and may run while a receive waits.
+   * @throws FST_WSA_INVALID_ARGUMENT
+   */
+  async sendAsync (data: Sendable, options: SendOptions = {}): Promise<boolean> {
+    assertSend(data, options)
+    if (this.isClosed || options.signal?.aborted === true) return false
+    return this.#sender.send(data, options)
+  }
+
+  /**
+   * Sends what is queued, performs the closing handshake (RFC 6455, section 7.1.2) and resolves to how the connection
+   * ended. A peer that does not answer within `closeTimeout` is cut off, so it never hangs. Calls may overlap: the
+   * first one's code goes out and all resolve to the same.
+   * @param code 1000 to 1003, 1007 to 1014, or 3000 to 4999. @default 1000, or `shutdown.code` while the app closes
+   * @param reason at most 123 bytes. @default ''
+   * @throws FST_WSA_INVALID_CLOSE, before anything changes
+   */
+  async closeAsync (code?: number, reason?: string): Promise<CloseInfo> {
+    if (code !== undefined || reason !== undefined) assertClose(code ?? 1000, reason ?? '')
+    this.#close(code, reason, 'local')
+    return this.closed
+  }
+
+  /** Drops the TCP connection: the peer sees 1006. What is unsent is lost, and counted in `closeInfo.unsent`. */
+  terminate (): void {
+    this.#leaveOpen('terminated')
+    this.socket.terminate()
+  }
+
+  /**
+   * For `await using`: closes with 1000 after the scope has ended, and does not wait for it. Where a throw is leaving
+   * the handler, the throw chooses the code.
+   */
+  async [Symbol.asyncDispose] (): Promise<void> {
+    // While a throw passes through here nothing tells of it: the handler's rejection comes first, then this
+    setImmediate(() => this.#close(undefined, undefined, 'local'))
+  }
+
+  /** @internal Its messages go to the queue, and its handler's promise is its lifetime. */
+  get isAwaited (): boolean {
+    return this.#isAwaited
+  }
+
+  /** @internal From here on messages are queued for `receiveMessageAsync`, and the handler's promise is the lifetime. */
+  startReceiving (): void {
+    if (this.#isAwaited) return
+    this.#isAwaited = true
+    this.socket.on('message', (bytes: Buffer, isBinary: boolean) => this.#socketOnMessage(bytes, isBinary))
+    // Without a listener an error of ws would end the process
+    this.socket.on('error', (error: Error) => this.#socketOnError(error))
+  }
+
+  /** @internal */
+  handlerOnReturn (): void {
+    if (this.#isAwaited) this.#close(undefined, undefined, 'handler-returned')
+  }
+
+  /** @internal What a handler throws goes to the log; the peer is told no details. */
+  handlerOnThrow (error: unknown): void {
+    const isAnswerToEnd = error instanceof Error && this.#aborter?.signal.aborted === true &&
+      (error === this.#aborter.signal.reason || error.cause === this.#aborter.signal.reason)
+    if (error instanceof WebSocketCloseError) {
+      this.request.log.debug({ err: error }, 'websocket handler closed the connection')
+      this.#close(error.code, error.reason, 'handler-failed')
+    } else {
+      this.request.log[isAnswerToEnd ? 'debug' : 'error']({ err: error }, 'websocket handler failed')
+      this.#close(1011, '', 'handler-failed')
+    }
+  }
+
+  /** @internal The app is closing: ends now where nothing was begun, else when the handler returns. */
+  drain (): void {
+    this.#isDraining = true
+    this.#queue.end()
+    if (!this.#isAwaited || (!this.#hasReceived && this.#queue.length === 0)) this.closeForShutdown()
+  }
+
+  /** @internal */
+  closeForShutdown (): void {
+    this.#close(undefined, undefined, 'shutdown')
+  }
+
+  /** @internal */
+  terminateForShutdown (): void {
+    this.#leaveOpen('shutdown')
+    this.socket.terminate()
+  }
+
+  #close (code: number | undefined, reason: string | undefined, cause: CloseCause): void {
+    if (this.isClosed) return
+    const { shutdown } = this.#parts.settings
+    const isShutdown = this.#parts.isAppClosing()
+    this.#leaveOpen(isShutdown && cause !== 'handler-failed' ? 'shutdown' : cause)
+    // A paused socket would not see the peer's answer
+    if (this.socket.isPaused) this.socket.resume()
+    if (code === undefined && isShutdown) this.socket.close(shutdown.code, reason ?? shutdown.reason)
+    else this.socket.close(code ?? 1000, reason ?? '')
+  }
+
+  /** The one way out of 'open'. Receives that wait get `null`; what is queued can still be received. */
+  #leaveOpen (cause: CloseCause): void {
+    if (this.#state !== 'open') return
+    this.#state = 'closing'
+    this.#cause = cause
+    this.pingPolicy.stop()
+    this.#queue.end()
+  }
+
+  #socketOnMessage (bytes: Buffer, isBinary: boolean): void {
+    this.#received.messages++
+    this.#received.bytes += bytes.length
+    if (this.#state !== 'open' || this.#isDraining) this.#discarded++
+    else if (!this.pingPolicy.isEcho(bytes, isBinary)) this.#queue.push(new Message<AsyncWebSocket>(bytes, isBinary, this))
+  }
+
+  /** A close frame went out: ours, or the answer to the peer's, for which ws has stopped reading the transport. */
+  #socketOnClosing (code: number, reason: string): void {
+    this.#sentClose = { code, reason }
+    this.#leaveOpen(this.#parts.transport.listenerCount('data') === 0 ? 'peer' : 'local')
+  }
+
+  #socketOnError (error: Error): void {
+    this.#error = error
+    // ws answers a violation with a close frame first, which looked like the answer to the peer's
+    if (this.#cause === 'peer') this.#cause = 'protocol-error'
+  }
+
+  /** The peer has ended its side without a close frame: ws ends ours, and waits for that without a limit. */
+  #transportOnEnd (): void {
+    if (this.#state !== 'open') return
+    this.#leaveOpen('connection-lost')
+    this.#closeTimer = setTimeout(() => this.socket.terminate(), this.#parts.settings.server.closeTimeout)
+  }
+
+  /** The end, in this order: state, timers, who waits, the app's collection, `closed`, `signal`, the log. */
+  #socketOnClose (code: number, reason: string): void {
+    this.#leaveOpen('connection-lost')
+    this.#state = 'closed'
+    clearTimeout(this.#closeTimer)
+    this.#sender.end()
+    const info = this.#closeInfo = this.#describeEnd(code, reason)
+    this.#parts.onEnd(this)
+    this.#resolveClosed(info)
+    this.#aborter?.abort(new ConnectionEndedError(info))
+    this.#logEnd(info)
+  }
+
+  #describeEnd (code: number, reason: string): CloseInfo {
+    const hasPeerClosed = code !== 1006 // ws's word for: no close frame came
+    return Object.freeze({
+      ...(hasPeerClosed ? { code, reason } : this.#sentClose ?? { code: 1006, reason: '' }),
+      wasClean: hasPeerClosed && this.#sentClose !== undefined,
+      cause: this.#cause ?? 'connection-lost',
+      ...(this.#error && { error: this.#error }),
+      unread: this.#queue.length + this.#discarded,
+      unsent: this.#sender.unsent
+    })
+  }
+
+  #logEnd ({ code, cause, error }: CloseInfo): void {
+    const { messages, bytes } = this.#sender
+    this.request.log.info({
+      code,
+      cause,
+      ...(error && { err: error }),
+      duration: Math.round(performance.now() - this.#openedAt),
+      received: this.#received,
+      sent: { messages, bytes }
+    }, 'websocket closed')
+  }
+}
+
+/** The reason of `ws.signal`. */
+class ConnectionEndedError extends Error {
+  override readonly name = 'AbortError'
+  readonly code = 'ABORT_ERR'
+
+  constructor (cause: CloseInfo) {
+    super(`The connection has ended with ${cause.code} (${cause.cause})`, { cause })
+  }
+}

@@ -1,0 +1,58 @@
+import createError from '@fastify/error'
+
+/**
+ * Every error of this package, by its code. The status is the HTTP answer where the error leaves a handler
+ * before the upgrade; the two without a status are raised by calls on an open connection.
+ */
+export const errors = {
+  FST_WSA_UPGRADE_REQUIRED: createError(
+    'FST_WSA_UPGRADE_REQUIRED',
+    'Cannot open a WebSocket: "%s %s" is not a WebSocket upgrade request; connect with a WebSocket client',
+    426),
+  FST_WSA_UNSUPPORTED_VERSION: createError(
+    'FST_WSA_UNSUPPORTED_VERSION',
+    'Cannot open a WebSocket: version "%s" was asked for; only version 13 is supported',
+    426),
+  FST_WSA_BAD_HANDSHAKE: createError(
+    'FST_WSA_BAD_HANDSHAKE',
+    'Cannot open a WebSocket: the handshake is malformed: %s',
+    400),
+  FST_WSA_SUBPROTOCOL_NOT_OFFERED: createError(
+    'FST_WSA_SUBPROTOCOL_NOT_OFFERED',
+    'Cannot select the subprotocol "%s": the client offered "%s"; select one of these, or none',
+    400),
+  FST_WSA_APP_CLOSING: createError(
+    'FST_WSA_APP_CLOSING',
+    'Cannot open a WebSocket: the server is shutting down; connect again later',
+    503),
+  FST_WSA_CLIENT_GONE: createError(
+    'FST_WSA_CLIENT_GONE',
+    'Cannot open a WebSocket: the client left before the upgrade was accepted',
+    499),
+  FST_WSA_UPGRADE_TIMEOUT: createError(
+    'FST_WSA_UPGRADE_TIMEOUT',
+    'Cannot open a WebSocket: the upgrade was neither accepted nor answered within %d ms; accept earlier, or raise upgradeTimeout',
+    408),
+  FST_WSA_REPLY_ALREADY_SENT: createError(
+    'FST_WSA_REPLY_ALREADY_SENT',
+    'Cannot %s: the request was already answered with %s',
+    500),
+  FST_WSA_NOT_IN_HANDLER: createError(
+    'FST_WSA_NOT_IN_HANDLER',
+    'Cannot open a WebSocket outside of a route handler; call getWebSocketAsync() in the handler of the route',
+    500),
+  FST_WSA_ROUTE_TOO_EARLY: createError(
+    'FST_WSA_ROUTE_TOO_EARLY',
+    'Cannot open a WebSocket: the route "%s" was declared before the plugin had loaded; await app.register(websocketAsync) first',
+    500),
+  FST_WSA_BAD_OPTION: createError(
+    'FST_WSA_BAD_OPTION',
+    'Invalid option %s: expected %s, received %s',
+    500),
+  FST_WSA_INVALID_CLOSE: createError(
+    'FST_WSA_INVALID_CLOSE',
+    'Cannot close with %s: %s'),
+  FST_WSA_INVALID_ARGUMENT: createError(
+    'FST_WSA_INVALID_ARGUMENT',
+    'Invalid argument %s: expected %s, received %s')
+} as const

@@ -1,0 +1,67 @@
+import type { IncomingMessage, Server } from 'node:http'
+import type { Socket } from 'node:net'
+import { finished } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+import type { WebSocket, WebSocketServer } from 'ws'
+import { withClosingEvent } from './closing-socket.js'
+import { asksForWebSocket } from './handshake.js'
+import { serveAsPlainHttp } from './plain-http.js'
+import { Upgrade, type UpgradeContext } from './upgrade.js'
+
+/** Every upgrade request that was routed, by its raw request. */
+export type Upgrades = WeakMap<IncomingMessage, Upgrade>
+
+/**
+ * The listener for an HTTP server's `upgrade` event. A request for a WebSocket goes through the app's router as any
+ * request does; one for something else, such as h2c, is served as if it had not asked.
+ */
+export function upgradeListener (server: Server, route: Route) {
+  return function serverOnUpgrade (raw: IncomingMessage, socket: Socket, head: Buffer): void {
+    if (asksForWebSocket(raw)) route(raw, socket, head)
+    else serveAsPlainHttp(server, raw, socket, head)
+  }
+}
+
+type Route = (raw: IncomingMessage, socket: Socket, head: Buffer) => void
+
+/** Sends an upgrade request through the app's router. */
+export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context: UpgradeContext): Route {
+  return function routeUpgrade (raw, socket, head) {
+    const upgrade = new Upgrade(context, raw, socket, head)
+    upgrades.set(raw, upgrade)
+    try {
+      app.routing(raw, upgrade.response)
+    } catch (error) {
+      context.log.warn({ err: error }, 'websocket upgrade could not be routed')
+      socket.destroy()
+    }
+  }
+}
+
+/**
+ * Stands for the HTTP server before `@fastify/websocket`: that one would dispatch upgrades itself, and hears of none.
+ * Only its `injectWS` speaks to it, and goes the way of all upgrades.
+ */
+export function injectionServer (route: Route): Server {
+  const ignore = () => {}
+  const emit = (_event: 'upgrade', ...[raw, socket, head]: Parameters<Route>) => {
+    finished(socket, () => socket.destroy()) // unlike a net.Socket it does not close when both its sides have ended
+    route(raw, socket, head)
+  }
+  return { on: ignore, removeListener: ignore, emit } as unknown as Server // these three are all that is called
+}
+
+/** Lets each upgrade choose its subprotocol and its headers, and hear of a handshake that `ws` refuses. */
+export function joinServer (server: WebSocketServer, upgrades: Upgrades): void {
+  const { options } = server
+  options.WebSocket = withClosingEvent(options.WebSocket as typeof WebSocket) // ws fills it in
+  const handleProtocols = options.handleProtocols ?? firstOffered
+  options.handleProtocols = (offered, raw) => upgrades.get(raw)?.subprotocol ?? handleProtocols(offered, raw)
+  server.on('headers', (lines, raw) => { lines.push(...upgrades.get(raw)?.headerLines ?? []) })
+  server.on('wsClientError', (error, _socket, raw) => { upgrades.get(raw)?.refuseToOpen(error) })
+}
+
+function firstOffered (offered: Set<string>): string | false {
+  const [first = false] = offered
+  return first
+}

@@ -1,0 +1,95 @@
+import type { WebsocketHandler } from '@fastify/websocket'
+import type { FastifyInstance, FastifyRequest, RouteHandlerMethod, RouteOptions } from 'fastify'
+import type { WebSocket } from 'ws'
+import type { AsyncWebSocket } from './connection.js'
+import { errors } from './errors.js'
+import type { Settings } from './options.js'
+import type { Upgrades } from './gate.js'
+import { kAwaitable, type AcceptOptions } from './upgrade.js'
+
+type ErrorHandler = NonNullable<Settings['errorHandler']>
+
+/** `request.getWebSocketAsync` */
+export function acceptIn (upgrades: Upgrades) {
+  return async function getWebSocketAsync (this: FastifyRequest, options: AcceptOptions = {}): Promise<AsyncWebSocket> {
+    const upgrade = upgrades.get(this.raw)
+    if (upgrade === undefined) throw upgradeRequired(this)
+    return upgrade.accept(this, options, (connection) => connection.startReceiving())
+  }
+}
+
+// RFC 9110, section 15.5.22: a 426 names the protocol; section 7.8: and says that the header is of the connection
+function upgradeRequired ({ method, url, raw }: FastifyRequest): Error {
+  const headers = raw.httpVersionMajor === 1 ? { connection: 'Upgrade', upgrade: 'websocket' } : {}
+  return Object.assign(new errors.FST_WSA_UPGRADE_REQUIRED(method, url), { headers })
+}
+
+/**
+ * Two `onRoute` hooks, for before and after the one of `@fastify/websocket`: that one replaces every handler by one that
+ * accepts upgrades at once; these keep the handler as it was declared, and put it back so that it may accept.
+ */
+export function routeHooks (upgrades: Upgrades, errorHandler: ErrorHandler = terminateOnError) {
+  const declared = new WeakMap<RouteOptions, RouteHandlerMethod>()
+
+  function rememberHandler (route: RouteOptions): void {
+    declared.set(route, route.handler)
+  }
+
+  function putBackHandler (route: RouteOptions): void {
+    const handler = declared.get(route) as RouteHandlerMethod // the hook before has just run
+    const isEventStyle = route.websocket === true || route.wsHandler !== undefined
+    if (isEventStyle && [route.method].flat().every((method) => method === 'HEAD')) return // cannot be upgraded
+    const wsHandler = route.websocket === true ? handler as unknown as WebsocketHandler : route.wsHandler // `websocket: true` makes the handler one
+    route.handler = wsHandler === undefined
+      ? awaitableHandler(upgrades, handler)
+      : eventHandler(upgrades, route.handler, wsHandler, errorHandler)
+    route.config = { ...route.config, [kAwaitable]: true } as NonNullable<typeof route.config> // a symbol beside the app's own keys
+  }
+
+  return { rememberHandler, putBackHandler }
+}
+
+/** The handler of an ordinary route: it may accept an upgrade. */
+function awaitableHandler (upgrades: Upgrades, handler: RouteHandlerMethod): RouteHandlerMethod {
+  return function (request, reply) {
+    const upgrade = upgrades.get(request.raw)
+    if (upgrade === undefined) return handler.call(this, request, reply)
+    return upgrade.run(reply, () => handler.call(this, request, reply))
+  }
+}
+
+/** The handler of a `{ websocket: true }` or `wsHandler` route: an upgrade is accepted first, its socket handed over. */
+function eventHandler (
+  upgrades: Upgrades,
+  httpHandler: RouteHandlerMethod,
+  wsHandler: WebsocketHandler,
+  errorHandler: ErrorHandler
+): RouteHandlerMethod {
+  return function (request, reply) {
+    const upgrade = upgrades.get(request.raw)
+    if (upgrade === undefined) return httpHandler.call(this, request, reply)
+    const instance = this as unknown as FastifyInstance // the same instance, with the server's type left open
+    return upgrade.run(reply, async () => {
+      let result: unknown
+      const connection = await upgrade.accept(request, {}, ({ socket }) => {
+        socket.on('error', (error) => errorHandler.call(instance, error, socket, request, reply))
+        result = settle(() => wsHandler.call(instance, socket, request))
+      })
+      try {
+        await result
+      } catch (error) {
+        if (connection.isAwaited) throw error
+        errorHandler.call(instance, error as Error, connection.socket, request, reply) // as upstream: whatever was thrown
+      }
+    })
+  }
+}
+
+async function settle (handler: () => unknown): Promise<unknown> {
+  return handler()
+}
+
+function terminateOnError (error: Error, socket: WebSocket, request: FastifyRequest): void {
+  request.log.error(error)
+  socket.terminate()
+}

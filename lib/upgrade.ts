@@ -1,0 +1,267 @@
+import { ServerResponse, STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import type { WebSocket, WebSocketServer } from 'ws'
+import { badOption } from './arguments.js'
+import type { Collection } from './collection.js'
+import { AsyncWebSocket } from './connection.js'
+import { errors } from './errors.js'
+import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.js'
+import type { Settings } from './options.js'
+
+export interface AcceptOptions {
+  /** One of the subprotocols that the client offered. @default the first that it offered, or none */
+  readonly subprotocol?: string | undefined
+  /** Headers for the 101, beside those that were set on the reply. */
+  readonly headers?: OutgoingHttpHeaders | undefined
+}
+
+/** What an upgrade needs of the app. */
+export interface UpgradeContext {
+  readonly server: WebSocketServer
+  readonly settings: Settings
+  readonly collection: Collection
+  readonly log: FastifyBaseLogger
+}
+
+/** How long a client may take to close its side after an HTTP answer, in ms. */
+const LINGER = 1_000
+
+/**
+ * One upgrade request: plain HTTP until it is accepted. Whichever way it ends, its socket does not outlive it: an
+ * upgrade that ends as plain HTTP has its socket destroyed, for Node has let go of it and nobody else will.
+ */
+export class Upgrade {
+  readonly response: ServerResponse
+  /** What goes on the 101. */
+  headerLines: readonly string[] = []
+  subprotocol: string | undefined
+  readonly #context: UpgradeContext
+  readonly #raw: IncomingMessage
+  readonly #socket: Socket
+  #head: Buffer
+  #log: FastifyBaseLogger // of the request, once there is one
+  #state: 'undecided' | 'answered' | 'gone' | 'accepted' = 'undecided'
+  #reply: FastifyReply | undefined // while the handler may accept
+  #opening: Promise<AsyncWebSocket> | undefined
+  #connection: AsyncWebSocket | undefined
+  #failToOpen: ((error: Error) => void) | undefined
+  #whyNot: (() => Error) | undefined // set when we ended it ourselves
+  #timer: NodeJS.Timeout | undefined
+
+  constructor (context: UpgradeContext, raw: IncomingMessage, socket: Socket, head: Buffer) {
+    this.#context = context
+    this.#raw = raw
+    this.#socket = socket
+    this.#head = head
+    this.#log = context.log
+    this.response = new ServerResponse(raw)
+    this.response.shouldKeepAlive = false
+    this.response.assignSocket(socket)
+    this.response.once('finish', () => this.#responseOnFinish())
+    socket.on('error', socketOnError)
+    socket.once('close', this.#socketOnClose)
+    this.#startTimer(context.settings.upgradeTimeout, () => this.#timerOnTimeout())
+    context.collection.upgrades.add(this)
+  }
+
+  requestOnStart (request: FastifyRequest): void {
+    this.#log = request.log
+    request.ws = true // as `@fastify/websocket` has it
+  }
+
+  /**
+   * Runs the handler of the route: what it returns before acceptance is the HTTP answer, after it nothing. Its promise
+   * is the lifetime of the connection.
+   */
+  run (reply: FastifyReply, handler: () => unknown): unknown {
+    this.#reply = reply
+    let result
+    try {
+      result = handler()
+    } catch (error) {
+      return this.#handlerOnThrow(error)
+    }
+    if (!isThenable(result)) return this.#opening === undefined ? result : undefined
+    const lifetime = Promise.resolve(result).then(
+      (value) => this.#handlerOnReturn(value),
+      (error: unknown) => this.#handlerOnThrow(error))
+    this.#context.collection.addHandler(lifetime)
+    return lifetime
+  }
+
+  /**
+   * Accepts the upgrade. Asked again, it gives the same connection; after a refusal that left the request as it was,
+   * it can be asked for something else.
+   */
+  async accept (request: FastifyRequest, options: AcceptOptions, onOpen: (connection: AsyncWebSocket) => void): Promise<AsyncWebSocket> {
+    if (this.#connection !== undefined) {
+      onOpen(this.#connection)
+      return this.#connection
+    }
+    if (this.#opening !== undefined) return this.#opening
+    const reply = this.#assertUndecided(request)
+    assertHandshake(this.#raw)
+    this.subprotocol = this.#select(options.subprotocol)
+    this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options.headers) // Fastify's type allows more than a header can be
+    this.#opening = this.#open(request, reply, onOpen)
+    return this.#opening
+  }
+
+  /** The app is closing. */
+  refuse (): void {
+    if (this.#state !== 'undecided' || this.#opening !== undefined || this.response.headersSent) return
+    this.#whyNot = () => new errors.FST_WSA_APP_CLOSING()
+    const { code, message } = new errors.FST_WSA_APP_CLOSING()
+    const body = JSON.stringify({ statusCode: 503, code, error: STATUS_CODES[503], message })
+    this.response.writeHead(503, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body) })
+    this.response.end(body)
+  }
+
+  /** `ws` found the handshake wanting. The request is as it was: it can be answered. */
+  refuseToOpen (error: Error): void {
+    this.#failToOpen?.(new errors.FST_WSA_BAD_HANDSHAKE(error.message))
+  }
+
+  destroy (): void {
+    this.#socket.destroy()
+  }
+
+  #assertUndecided (request: FastifyRequest): FastifyReply {
+    if (this.#whyNot !== undefined) throw this.#whyNot()
+    const reply = this.#reply
+    if (reply === undefined) throw notInHandler(request)
+    if (this.#state === 'gone' || !this.#socket.readable || !this.#socket.writable) throw new errors.FST_WSA_CLIENT_GONE()
+    if (reply.sent || reply.raw.headersSent) {
+      throw new errors.FST_WSA_REPLY_ALREADY_SENT('open a WebSocket', `status ${reply.statusCode}`)
+    }
+    if (this.#context.collection.isClosing) throw new errors.FST_WSA_APP_CLOSING()
+    return reply
+  }
+
+  #select (subprotocol: string | undefined): string | undefined {
+    if (subprotocol === undefined) return undefined
+    if (typeof subprotocol !== 'string') throw badOption('subprotocol', 'a string', subprotocol)
+    const offered = offeredSubprotocols(this.#raw.headers)
+    if (!offered.includes(subprotocol)) throw new errors.FST_WSA_SUBPROTOCOL_NOT_OFFERED(subprotocol, offered.join(', '))
+    return subprotocol
+  }
+
+  // `handleUpgrade` calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
+  #open (request: FastifyRequest, reply: FastifyReply, onOpen: (connection: AsyncWebSocket) => void): Promise<AsyncWebSocket> {
+    return new Promise((resolve, reject) => {
+      this.#failToOpen = reject
+      try {
+        this.#context.server.handleUpgrade(this.#raw, this.#socket, this.#head, (socket) => {
+          resolve(this.#serverOnAccept(socket, request, reply, onOpen))
+        })
+      } catch (error) {
+        this.#socket.destroy()
+        reject(error)
+      }
+    })
+  }
+
+  // A frame may have come with the handshake: whoever listens must do so before this returns
+  #serverOnAccept (socket: WebSocket, request: FastifyRequest, reply: FastifyReply, onOpen: (connection: AsyncWebSocket) => void): AsyncWebSocket {
+    this.#state = 'accepted'
+    this.response.detachSocket(this.#socket)
+    reply.hijack()
+    reply.send = refuseToSend
+    const { server, settings, collection } = this.#context
+    const connection = this.#connection = new AsyncWebSocket({
+      socket,
+      transport: this.#socket,
+      request,
+      settings,
+      isAppClosing: () => collection.isClosing,
+      onEnd: (connection) => collection.delete(connection)
+    })
+    collection.add(connection)
+    this.#letGo()
+    server.emit('connection', socket, this.#raw)
+    onOpen(connection)
+    if (collection.isClosing) connection.drain()
+    return connection
+  }
+
+  #handlerOnReturn (value: unknown): unknown {
+    if (this.#whyNot !== undefined) return undefined
+    if (this.#opening === undefined) return value
+    return this.#opening.then((connection) => connection.handlerOnReturn(), () => value)
+  }
+
+  #handlerOnThrow (error: unknown): unknown {
+    this.#reply = undefined // an error handler cannot accept any more
+    if (this.#opening !== undefined) {
+      return this.#opening.then((connection) => connection.handlerOnThrow(error), () => this.#rethrow(error))
+    }
+    return this.#rethrow(error)
+  }
+
+  // Nobody can be told any more that the client left, or that we ended it: that was logged when it happened
+  #rethrow (error: unknown): undefined {
+    const isKnown = error instanceof errors.FST_WSA_CLIENT_GONE ||
+      (this.#whyNot !== undefined && (error as { code?: unknown } | null)?.code === (this.#whyNot() as { code?: unknown }).code)
+    if (!isKnown) throw error
+  }
+
+  #responseOnFinish (): void {
+    if (this.#state !== 'undecided') return
+    this.#state = 'answered'
+    // Closing at once would reset the connection where the client had sent more than its request, and the answer with it
+    this.#socket.end()
+    this.#socket.resume()
+    this.#startTimer(LINGER, () => this.#socket.destroy())
+  }
+
+  #timerOnTimeout (): void {
+    if (this.response.headersSent) return // an answer is on its way
+    const { upgradeTimeout } = this.#context.settings
+    this.#whyNot = () => new errors.FST_WSA_UPGRADE_TIMEOUT(upgradeTimeout)
+    this.#log.info({ err: this.#whyNot() }, 'websocket upgrade timed out')
+    this.#socket.destroy()
+  }
+
+  readonly #socketOnClose = (): void => {
+    this.#letGo()
+    if (this.#state !== 'undecided') return
+    this.#state = 'gone'
+    if (this.#whyNot === undefined) this.#log.info('websocket upgrade ended: the client left before it was answered')
+    this.#failToOpen?.(new errors.FST_WSA_CLIENT_GONE())
+    this.#raw.destroy?.() // aborts `request.signal`; a request that was injected is no stream
+  }
+
+  #letGo (): void {
+    clearTimeout(this.#timer)
+    this.#head = Buffer.alloc(0)
+    this.#socket.off('error', socketOnError)
+    this.#socket.off('close', this.#socketOnClose)
+    this.#context.collection.deleteUpgrade(this)
+  }
+
+  #startTimer (timeout: number, onTimeout: () => void): void {
+    clearTimeout(this.#timer)
+    if (timeout !== Infinity) this.#timer = setTimeout(onTimeout, timeout)
+  }
+}
+
+/** Marks the routes whose handlers can accept. */
+export const kAwaitable = Symbol('fastify-websocket-async.awaitable')
+
+function notInHandler ({ is404, routeOptions }: FastifyRequest): Error {
+  const isTooEarly = !is404 && !(kAwaitable in routeOptions.config)
+  return isTooEarly ? new errors.FST_WSA_ROUTE_TOO_EARLY(routeOptions.url) : new errors.FST_WSA_NOT_IN_HANDLER()
+}
+
+function refuseToSend (): never {
+  throw new errors.FST_WSA_REPLY_ALREADY_SENT('send a reply', 'the upgrade to a WebSocket')
+}
+
+function socketOnError (this: Socket): void {
+  this.destroy()
+}
+
+function isThenable (value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
+}
