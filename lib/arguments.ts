@@ -40,7 +40,9 @@ export interface CancelOptions {
 }
 
 /** @throws FST_WSA_INVALID_ARGUMENT */
-export function assertCancelOptions ({ timeout, signal }: CancelOptions): void {
+export function assertCancelOptions (options: CancelOptions): void {
+  if (typeof options !== 'object' || options === null) throw invalidArgument('options', 'an object', options)
+  const { timeout, signal } = options
   if (timeout !== undefined && !isDuration(timeout)) throw invalidArgument('timeout', DURATION, timeout)
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidArgument('signal', 'an AbortSignal', signal)
 }

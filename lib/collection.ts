@@ -9,6 +9,9 @@ interface PendingUpgrade {
   destroy (): void
 }
 
+/** How long handlers have, in ms, to notice that their connection was terminated at the end of the shutdown. */
+const NOTICE = 500
+
 /** What is alive in the app, and how it ends when the app closes. */
 export class Collection {
   readonly upgrades = new Set<PendingUpgrade>()
@@ -52,7 +55,7 @@ export class Collection {
     handler.then(remove, remove)
   }
 
-  /** Ends everything, and resolves when it has ended or at `shutdown.timeout`. Called again: the same. */
+  /** Ends everything. Resolves when it has ended, or soon after `shutdown.timeout`. Called again: the same. */
   shutdown (): Promise<void> {
     this.#shutdown ??= this.#endAll()
     return this.#shutdown
@@ -64,36 +67,37 @@ export class Collection {
    */
   preCloseHooks (pluginTimeout: number): (() => Promise<void>)[] {
     const turn = pluginTimeout === 0 ? Infinity : pluginTimeout / 2
-    const turns = Math.ceil(this.#settings.timeout / turn) + 1
+    const turns = Math.ceil((this.#settings.timeout + NOTICE) / turn) + 1
     return Array.from({ length: turns }, () => () => settledWithin(this.shutdown(), turn))
   }
 
   async #endAll (): Promise<void> {
     await null // `isClosing` is true from here on, for whoever is called below
+    const { grace, timeout } = this.#settings
     for (const upgrade of this.upgrades) upgrade.refuse()
     for (const connection of this.#connections) connection.drain()
-    const grace = setTimeout(() => {
+    const timer = setTimeout(() => {
       for (const connection of this.#connections) connection.closeForShutdown()
-    }, this.#settings.grace)
-    await this.#isEmptyOrTimedOut()
-    clearTimeout(grace)
+    }, grace)
+    const isEmpty = await this.#isEmptyWithin(timeout)
+    clearTimeout(timer)
+    if (isEmpty) return
+    this.#terminateAll()
+    await this.#isEmptyWithin(NOTICE)
   }
 
-  #isEmptyOrTimedOut (): Promise<void> {
+  #isEmptyWithin (timeout: number): Promise<boolean> {
     return new Promise((resolve) => {
-      const finish = () => {
-        clearTimeout(deadline)
-        this.#onRemoval = undefined
-        resolve()
-      }
-      const deadline = setTimeout(() => {
-        this.#terminateAll()
-        finish()
-      }, this.#settings.timeout)
+      const timer = setTimeout(settle, timeout, false)
       this.#onRemoval = () => {
-        if (this.#connections.size + this.#handlers.size + this.upgrades.size === 0) finish()
+        if (this.#connections.size + this.#handlers.size + this.upgrades.size === 0) settle(true)
       }
       this.#onRemoval()
+
+      function settle (isEmpty: boolean): void {
+        clearTimeout(timer)
+        resolve(isEmpty)
+      }
     })
   }
 

@@ -55,6 +55,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   #isAwaited = false
   #hasReceived = false
   #isDraining = false // the app is closing: what was received may be answered, no more is taken
+  #isToldOfEnd = false // by a `null`, while draining
   #received = { messages: 0, bytes: 0 }
   #discarded = 0
 
@@ -63,7 +64,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#parts = parts
     this.request = parts.request
     this.socket = parts.socket
-    this.#sender = new Sender(parts.socket)
+    this.#sender = new Sender(parts.socket, parts.transport)
     let resolveClosed!: (info: CloseInfo) => void // set before the constructor of the promise returns
     this.closed = new Promise((resolve) => { resolveClosed = resolve })
     this.#resolveClosed = resolveClosed
@@ -121,17 +122,15 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
    */
   async receiveMessageAsync (options: CancelOptions = {}): Promise<WebSocketMessage | null> {
     assertCancelOptions(options)
-    this.#hasReceived = true
     const timeout = options.timeout ?? this.#parts.settings.receiveTimeout
-    return this.#queue.receive({ timeout, signal: options.signal })
+    return this.#receive({ timeout, signal: options.signal })
   }
 
   /** Receives until the connection ends. Leaving the loop closes nothing and loses nothing. */
   [Symbol.asyncIterator] (): AsyncIterator<WebSocketMessage, undefined> {
-    this.#hasReceived = true
     return {
       next: async () => {
-        const message = await this.#queue.receive({})
+        const message = await this.#receive({})
         return message === null ? { done: true, value: undefined } : { done: false, value: message }
       }
     }
@@ -213,6 +212,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /** @internal The app is closing: ends now where nothing was begun, else when the handler returns. */
   drain (): void {
     this.#isDraining = true
+    this.#isToldOfEnd = this.#queue.isAwaited
     this.#queue.end()
     if (!this.#isAwaited || (!this.#hasReceived && this.#queue.length === 0)) this.closeForShutdown()
   }
@@ -226,6 +226,16 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   terminateForShutdown (): void {
     this.#leaveOpen('shutdown')
     this.socket.terminate()
+  }
+
+  #receive (options: CancelOptions): Promise<WebSocketMessage | null> {
+    this.#hasReceived = true
+    if (this.#isDraining && this.#queue.hasEnded) {
+      // Whoever was told of the end and asks again does not mean to return: polling for `isClosed`, say
+      if (this.#isToldOfEnd) this.closeForShutdown()
+      this.#isToldOfEnd = true
+    }
+    return this.#queue.receive(options)
   }
 
   #close (code: number | undefined, reason: string | undefined, cause: CloseCause): void {

@@ -16,6 +16,11 @@ export class ReceiveQueue<T> {
     return this.#messages.length - this.#taken
   }
 
+  /** A receive waits. */
+  get isAwaited (): boolean {
+    return this.#waiters.size > 0
+  }
+
   /** No further message will come out. */
   get hasEnded (): boolean {
     return this.#isEnded && this.length === 0

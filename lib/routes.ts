@@ -18,9 +18,10 @@ export function acceptIn (upgrades: Upgrades) {
   }
 }
 
-// RFC 9110, section 15.5.22: a 426 names the protocol; section 7.8: and says that the header is of the connection
+// RFC 9110, section 15.5.22: a 426 names the protocol. The Connection header is left to Node: whether the connection is
+// kept is told by it too. HTTP/2 knows neither header.
 function upgradeRequired ({ method, url, raw }: FastifyRequest): Error {
-  const headers = raw.httpVersionMajor === 1 ? { connection: 'Upgrade', upgrade: 'websocket' } : {}
+  const headers = raw.httpVersionMajor === 1 ? { upgrade: 'websocket' } : {}
   return Object.assign(new errors.FST_WSA_UPGRADE_REQUIRED(method, url), { headers })
 }
 

@@ -16,13 +16,16 @@ interface SendTransport {
 /** Hands messages to the transport in the order of the calls, and tells each caller what became of its own. */
 export class Sender {
   readonly #transport: SendTransport
+  readonly #stream: { readonly destroyed: boolean }
   readonly #unsettled = new Set<(isSent: boolean) => void>()
   #failed = 0
   messages = 0
   bytes = 0
 
-  constructor (transport: SendTransport) {
+  /** @param stream what the transport writes to */
+  constructor (transport: SendTransport, stream: { readonly destroyed: boolean }) {
     this.#transport = transport
+    this.#stream = stream
   }
 
   /** Messages that were accepted and have not gone out: not yet, or never. */
@@ -36,9 +39,11 @@ export class Sender {
     return new Promise((resolve) => {
       this.#unsettled.add(resolve)
       this.#transport.send(data, { binary: typeof data !== 'string', compress }, (error) => {
+        // The write that is under way when the connection is cut off reports no error
+        const isSent = error == null && !this.#stream.destroyed
         this.#unsettled.delete(resolve)
-        if (error != null) this.#failed++
-        resolve(error == null)
+        if (!isSent) this.#failed++
+        resolve(isSent)
       })
     })
   }
