@@ -2,7 +2,7 @@ import createError from '@fastify/error'
 
 /**
  * Every error of this package, by its code. The status is the HTTP answer where the error leaves a handler
- * before the upgrade; the two without a status are raised by calls on an open connection.
+ * before the upgrade; afterwards a handler that lets it pass has failed.
  */
 export const errors = {
   FST_WSA_UPGRADE_REQUIRED: createError(
@@ -51,8 +51,10 @@ export const errors = {
     500),
   FST_WSA_INVALID_CLOSE: createError(
     'FST_WSA_INVALID_CLOSE',
-    'Cannot close with %s: %s'),
+    'Cannot close with %s: %s',
+    500),
   FST_WSA_INVALID_ARGUMENT: createError(
     'FST_WSA_INVALID_ARGUMENT',
-    'Invalid argument %s: expected %s, received %s')
+    'Invalid argument %s: expected %s, received %s',
+    500)
 } as const

@@ -1,0 +1,64 @@
+import Fastify from 'fastify'
+import t from 'tap'
+import websocketAsync, { fastifyWebSocketAsync, type WebSocketAsyncOptions } from '../index.js'
+import { readOptions } from '../lib/options.js'
+
+t.test('the defaults', async (t) => {
+  const settings = readOptions({}, 1000)
+  t.match(settings, {
+    receiveTimeout: Infinity,
+    upgradeTimeout: 10_000,
+    shutdown: { code: 1001, reason: 'server shutting down', grace: 5_000, timeout: 10_000 },
+    server: { maxPayload: 1000, closeTimeout: 10_000, perMessageDeflate: false }
+  })
+  t.ok(Object.isFrozen(settings))
+  t.same(readOptions({ receiveTimeout: undefined, shutdown: undefined, compression: undefined, options: undefined, maxPayload: undefined }, 1000), settings)
+})
+
+t.test('a shorter shutdown.timeout alone shortens shutdown.grace', async (t) => {
+  t.match(readOptions({ shutdown: { timeout: 100 } }, 1), { shutdown: { grace: 100, timeout: 100 } })
+})
+
+t.test('options of ws count where ours are not given', async (t) => {
+  t.match(readOptions({ options: { maxPayload: 5, perMessageDeflate: { threshold: 1 }, skipUTF8Validation: true } }, 1), {
+    server: { maxPayload: 5, perMessageDeflate: { threshold: 1 }, skipUTF8Validation: true }
+  })
+})
+
+t.test('a bad option is refused at registration, by its name and its value', async (t) => {
+  const bad: [object, RegExp][] = [
+    [{ receiveTimeout: NaN }, /receiveTimeout.*NaN/],
+    [{ receiveTimeout: -1 }, /receiveTimeout.*-1/],
+    [{ upgradeTimeout: '5' }, /upgradeTimeout.*'5'/],
+    [{ closeTimeout: 2 ** 31 }, /closeTimeout.*2147483648/],
+    [{ closeTimeout: Infinity }, /closeTimeout.*Infinity/],
+    [{ shutdown: null }, /shutdown.*null/],
+    [{ shutdown: { code: 1006 } }, /1006/],
+    [{ shutdown: { reason: 'x'.repeat(124) } }, /124 bytes/],
+    [{ shutdown: { timeout: Infinity } }, /shutdown.timeout.*Infinity/],
+    [{ shutdown: { grace: 20, timeout: 10 } }, /shutdown.grace.*10.*20/],
+    [{ maxPayload: 0 }, /maxPayload.*0/],
+    [{ maxPayload: 1.5 }, /maxPayload.*1.5/],
+    [{ maxPayload: 1, options: { maxPayload: 2 } }, /options.maxPayload.*2/],
+    [{ compression: 'yes' }, /compression.*'yes'/],
+    [{ compression: true, options: { perMessageDeflate: true } }, /options.perMessageDeflate/],
+    [{ options: { clientTracking: false } }, /options.clientTracking.*false/],
+    [{ options: { noServer: true } }, /options.noServer.*true/],
+    [{ errorHandler: 5 }, /errorHandler.*5/],
+    [{ preClose: {} }, /preClose/]
+  ]
+  for (const [options, message] of bad) {
+    const app = Fastify()
+    const registered = app.register(websocketAsync, options as WebSocketAsyncOptions)
+    await t.rejects(Promise.resolve(registered).then(() => app.ready()), { code: /^FST_WSA_(BAD_OPTION|INVALID_CLOSE)$/, message }, JSON.stringify(options))
+    await app.close()
+  }
+})
+
+t.test('the plugin has a name, and is exported by it too', async (t) => {
+  t.equal(fastifyWebSocketAsync, websocketAsync)
+  const app = Fastify()
+  await app.register(websocketAsync)
+  t.ok(app.hasPlugin('fastify-websocket-async'))
+  await app.close()
+})
