@@ -1,4 +1,4 @@
-import type { IncomingMessage, Server } from 'node:http'
+import { ServerResponse, type IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { finished } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
@@ -17,20 +17,38 @@ export type Upgrades = WeakMap<IncomingMessage, Upgrade>
  */
 export function upgradeListener (server: Server, route: Route) {
   return function serverOnUpgrade (raw: IncomingMessage, socket: Socket, head: Buffer): void {
-    if (asksForWebSocket(raw)) route(raw, socket, head)
-    else serveAsPlainHttp(server, raw, socket, head)
+    const response = answerOn(socket, raw)
+    if (response === null) {
+      socket.destroy()
+    } else if (asksForWebSocket(raw)) {
+      route(raw, response, socket, head)
+    } else {
+      response.detachSocket(socket)
+      serveAsPlainHttp(server, raw, socket, head)
+    }
   }
 }
 
-type Route = (raw: IncomingMessage, socket: Socket, head: Buffer) => void
+/** `null` where a request before it on the same connection was not answered yet: Node has lost count of the answers. */
+function answerOn (socket: Socket, raw: IncomingMessage): ServerResponse | null {
+  const response = new ServerResponse(raw)
+  try {
+    response.assignSocket(socket)
+    return response
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_HTTP_SOCKET_ASSIGNED') return null
+    throw error
+  }
+}
+
+type Route = (raw: IncomingMessage, response: ServerResponse, socket: Socket, head: Buffer) => void
 
 /** Sends an upgrade request through the app's router. */
 export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context: UpgradeContext): Route {
-  return function routeUpgrade (raw, socket, head) {
-    const upgrade = new Upgrade(context, raw, socket, head)
-    upgrades.set(raw, upgrade)
+  return function routeUpgrade (raw, response, socket, head) {
+    upgrades.set(raw, new Upgrade(context, raw, response, socket, head))
     try {
-      app.routing(raw, upgrade.response)
+      app.routing(raw, response)
     } catch (error) {
       context.log.warn({ err: error }, 'websocket upgrade could not be routed')
       socket.destroy()
@@ -44,9 +62,11 @@ export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context
  */
 export function injectionServer (route: Route): Server {
   const ignore = () => {}
-  const emit = (_event: 'upgrade', ...[raw, socket, head]: Parameters<Route>) => {
+  const emit = (_event: 'upgrade', raw: IncomingMessage, socket: Socket, head: Buffer) => {
     finished(socket, () => socket.destroy()) // unlike a net.Socket it does not close when both its sides have ended
-    route(raw, socket, head)
+    const response = new ServerResponse(raw)
+    response.assignSocket(socket)
+    route(raw, response, socket, head)
   }
   return { on: ignore, removeListener: ignore, emit } as unknown as Server // these three are all that is called
 }

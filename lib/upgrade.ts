@@ -1,4 +1,4 @@
-import { ServerResponse, STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
+import { STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket, WebSocketServer } from 'ws'
@@ -49,15 +49,15 @@ export class Upgrade {
   #whyNot: (() => Error) | undefined // set when we ended it ourselves
   #timer: NodeJS.Timeout | undefined
 
-  constructor (context: UpgradeContext, raw: IncomingMessage, socket: Socket, head: Buffer) {
+  /** @param response to the request, with the socket assigned to it */
+  constructor (context: UpgradeContext, raw: IncomingMessage, response: ServerResponse, socket: Socket, head: Buffer) {
     this.#context = context
     this.#raw = raw
     this.#socket = socket
     this.#head = head
     this.#log = context.log
-    this.response = new ServerResponse(raw)
+    this.response = response
     this.response.shouldKeepAlive = false
-    this.response.assignSocket(socket)
     this.response.once('finish', () => this.#responseOnFinish())
     socket.on('error', socketOnError)
     socket.once('close', this.#socketOnClose)

@@ -260,6 +260,21 @@ t.test('an h2c request is served as plain HTTP, its body too, and the connection
   t.match((await client.bytes(10)).toString(), /{"body":"b/)
 })
 
+t.test('an upgrade behind a request that is not answered yet ends the connection and nothing else', async (t) => {
+  const app = await buildApp(t)
+  app.get('/slow', () => new Promise(() => {}))
+  app.get('/', (request) => request.getWebSocketAsync())
+  const port = await listen(app)
+  for (const upgrade of ['websocket', 'h2c']) {
+    const client = await connectRaw(t, port)
+    client.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n' + handshake('/', { Upgrade: upgrade }))
+    t.equal(await client.all(), '', upgrade)
+  }
+  const client = await connectRaw(t, port)
+  client.write('GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n')
+  t.match(await client.head(), /^HTTP\/1.1 404 /)
+})
+
 t.test('a POST that asks for a WebSocket is a POST', async (t) => {
   const app = await buildApp(t)
   app.post('/', async ({ body }) => ({ body }))
