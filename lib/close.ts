@@ -7,6 +7,9 @@ import { errors } from './errors.js'
  * - `'local'`: the application closed it
  * - `'handler-returned'`, `'handler-failed'`: its handler returned, or threw
  * - `'connection-lost'`: the TCP connection ended without a close frame
+ * - `'keep-alive'`: the peer showed no sign of life in time
+ * - `'slow-consumer'`: the peer read too slowly, and `maxBufferedBytes` were unsent
+ * - `'receive-overflow'`: the peer sent more than a paused connection can hold
  * - `'protocol-error'`: the client broke the protocol or a limit of it; `error` tells how
  * - `'shutdown'`: the app is closing
  * - `'terminated'`: the application dropped the TCP connection
@@ -17,6 +20,9 @@ export type CloseCause =
   | 'handler-returned'
   | 'handler-failed'
   | 'connection-lost'
+  | 'keep-alive'
+  | 'slow-consumer'
+  | 'receive-overflow'
   | 'protocol-error'
   | 'shutdown'
   | 'terminated'

@@ -12,6 +12,9 @@ interface PendingUpgrade {
 /** How long handlers have, in ms, to notice that their connection was terminated at the end of the shutdown. */
 const NOTICE = 500
 
+/** The finest division of `spread`, in ms. */
+const STEP = 10
+
 /** What is alive in the app, and how it ends when the app closes. */
 export class Collection {
   readonly upgrades = new Set<PendingUpgrade>()
@@ -29,6 +32,10 @@ export class Collection {
 
   get isClosing (): boolean {
     return this.#shutdown !== undefined
+  }
+
+  get size (): number {
+    return this.#connections.size
   }
 
   add (connection: AsyncWebSocket): void {
@@ -73,17 +80,31 @@ export class Collection {
 
   async #endAll (): Promise<void> {
     await null // `isClosing` is true from here on, for whoever is called below
-    const { grace, timeout } = this.#settings
     for (const upgrade of this.upgrades) upgrade.refuse()
-    for (const connection of this.#connections) connection.drain()
-    const timer = setTimeout(() => {
-      for (const connection of this.#connections) connection.closeForShutdown()
-    }, grace)
-    const isEmpty = await this.#isEmptyWithin(timeout)
-    clearTimeout(timer)
+    const timers = this.#drainInTurn()
+    const isEmpty = await this.#isEmptyWithin(this.#settings.timeout)
+    for (const timer of timers) clearTimeout(timer)
     if (isEmpty) return
     this.#terminateAll()
     await this.#isEmptyWithin(NOTICE)
+  }
+
+  // In steps, for a timer is no finer than that: what falls into one step takes its turn together
+  #drainInTurn (): Set<NodeJS.Timeout> {
+    const { spread, grace } = this.#settings
+    const timers = new Set<NodeJS.Timeout>()
+    const connections = [...this.#connections]
+    const steps = Math.max(1, Math.min(connections.length, Math.floor(spread / STEP)))
+    for (let step = 0; step < steps; step++) {
+      const batch = connections.slice(connections.length * step / steps, connections.length * (step + 1) / steps)
+      const takeTurn = () => {
+        for (const connection of batch) connection.drain()
+        timers.add(setTimeout(() => { for (const connection of batch) connection.closeForShutdown() }, grace))
+      }
+      if (step === 0) takeTurn()
+      else timers.add(setTimeout(takeTurn, spread * step / steps))
+    }
+    return timers
   }
 
   #isEmptyWithin (timeout: number): Promise<boolean> {

@@ -1,13 +1,16 @@
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { assertCancelOptions, type CancelOptions } from './arguments.js'
 import { assertClose, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
+import { diagnostics } from './diagnostics.js'
+import { KeepAlive, type KeepAliveTransport } from './keep-alive.js'
 import { Message } from './message.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
-import { ReceiveQueue } from './receive-queue.js'
-import { assertSend, Sender, type Sendable, type SendOptions } from './sender.js'
+import { receiveLimits, ReceiveQueue } from './receive-queue.js'
+import { assertSend, Sender, type Sendable, type SendOptions, type SendTransport } from './sender.js'
 
 /** A message, and the connection on which it came. */
 export type WebSocketMessage = Message<AsyncWebSocket>
@@ -40,8 +43,9 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   readonly pingPolicy = new PingPolicy(this)
 
   readonly #parts: ConnectionParts
-  readonly #queue = new ReceiveQueue<WebSocketMessage>()
+  readonly #queue: ReceiveQueue<WebSocketMessage>
   readonly #sender: Sender
+  readonly #keepAlive: KeepAlive
   readonly #openedAt = performance.now()
   readonly #resolveClosed: (info: CloseInfo) => void
   // 'open' until a send would be refused, 'closed' when the TCP connection is gone
@@ -57,22 +61,32 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   #isDraining = false // the app is closing: what was received may be answered, no more is taken
   #isToldOfEnd = false // by a `null`, while draining
   #received = { messages: 0, bytes: 0 }
-  #discarded = 0
+  #discarded = 0 // of the received: they came when no more were taken
+  #dropped = 0 // not sent: the peer reads too slowly
 
   /** @internal */
   constructor (parts: ConnectionParts) {
     this.#parts = parts
     this.request = parts.request
     this.socket = parts.socket
-    this.#sender = new Sender(parts.socket, parts.transport)
+    const { receiveHighWaterMark, sendLimits, keepAlive, server } = parts.settings
+    const { socket, transport } = parts
+    this.#queue = new ReceiveQueue(receiveLimits(receiveHighWaterMark, server.maxPayload, socket.extensions !== ''), socket)
+    this.#sender = new Sender(sendTransport(socket, transport), sendLimits)
+    // Without a count of its bytes, as under injectWS, nothing tells whether the peer lives
+    this.#keepAlive = new KeepAlive(this.#keepAliveTransport(), 'bytesRead' in transport ? keepAlive : null)
     let resolveClosed!: (info: CloseInfo) => void // set before the constructor of the promise returns
     this.closed = new Promise((resolve) => { resolveClosed = resolve })
     this.#resolveClosed = resolveClosed
 
-    this.socket.on('closing', (code: number, reason: string) => this.#socketOnClosing(code, reason))
-    this.socket.on('close', (code: number, reason: Buffer) => this.#socketOnClose(code, reason.toString()))
-    parts.transport.on('end', () => this.#transportOnEnd())
-    parts.transport.on('error', (error: Error) => { this.#error ??= error })
+    socket.on('closing', (code: number, reason: string) => this.#socketOnClosing(code, reason))
+    socket.on('close', (code: number, reason: Buffer) => this.#socketOnClose(code, reason.toString()))
+    socket.on('pong', (payload: Buffer) => this.#keepAlive.pongOnReceive(payload.toString('latin1')))
+    transport.on('resume', () => this.#keepAlive.readingOnResume())
+    transport.on('end', () => this.#transportOnEnd())
+    transport.on('error', (error: Error) => { this.#error ??= error })
+    this.#keepAlive.start()
+    if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection: this })
   }
 
   /** The subprotocol that was agreed upon, or `''`. */
@@ -95,9 +109,14 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     return this.#closeInfo
   }
 
-  /** Bytes that were sent and wait for the network. */
+  /** Bytes that were sent and wait: for their turn, or for the network. */
   get bufferedBytes (): number {
-    return this.socket.bufferedAmount
+    return this.#sender.bufferedBytes
+  }
+
+  /** The round trip to the peer in ms, as the last ping measured it, or `null` before the first pong. */
+  get latency (): number | null {
+    return this.#keepAlive.latency
   }
 
   /**
@@ -137,15 +156,28 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   }
 
   /**
-   * Sends a message: a string as text, bytes as binary. Resolves to `true` once the message is with the transport, and
-   * to `false` where the connection is closed or closing, or the call was aborted before its message was handed over.
-   * Messages go out in the order of the calls, which may overlap and may run while a receive waits.
+   * Sends a message: a string as text, bytes as binary. Resolves to `true` once the message is with the transport and
+   * there is room for more: awaiting it is back-pressure. Resolves to `false` where the connection is closed or closing,
+   * the message was dropped (`slowConsumer`), or `timeout` or `signal` ended the call before its message was handed over;
+   * later they end only its waiting. Messages go out in the order of the calls, which may overlap and may run while a
+   * receive waits.
    * @throws FST_WSA_INVALID_ARGUMENT
    */
   async sendAsync (data: Sendable, options: SendOptions = {}): Promise<boolean> {
     assertSend(data, options)
     if (this.isClosed || options.signal?.aborted === true) return false
-    return this.#sender.send(data, options)
+    return this.#sender.send(data, options) ?? this.#drop(data)
+  }
+
+  /**
+   * Pings the peer (RFC 6455, section 5.5.2) and resolves to the round trip in ms, or to `null` on timeout or at the end of
+   * the connection. Calls may overlap.
+   * @param options `timeout` in ms @default 20000
+   * @throws FST_WSA_INVALID_ARGUMENT
+   */
+  async pingAsync (options: Pick<CancelOptions, 'timeout'> = {}): Promise<number | null> {
+    assertCancelOptions(options)
+    return this.isClosed ? null : this.#keepAlive.ping(options.timeout ?? 20_000)
   }
 
   /**
@@ -164,8 +196,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   /** Drops the TCP connection: the peer sees 1006. What is unsent is lost, and counted in `closeInfo.unsent`. */
   terminate (): void {
-    this.#leaveOpen('terminated')
-    this.socket.terminate()
+    this.#cutOff('terminated')
   }
 
   /**
@@ -224,8 +255,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   /** @internal */
   terminateForShutdown (): void {
-    this.#leaveOpen('shutdown')
-    this.socket.terminate()
+    this.#cutOff('shutdown')
   }
 
   #receive (options: CancelOptions): Promise<WebSocketMessage | null> {
@@ -242,6 +272,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     if (this.isClosed) return
     const { shutdown } = this.#parts.settings
     const isShutdown = this.#parts.isAppClosing()
+    this.#sender.flush()
     this.#leaveOpen(isShutdown && cause !== 'handler-failed' ? 'shutdown' : cause)
     // A paused socket would not see the peer's answer
     if (this.socket.isPaused) this.socket.resume()
@@ -249,20 +280,64 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     else this.socket.close(code ?? 1000, reason ?? '')
   }
 
-  /** The one way out of 'open'. Receives that wait get `null`; what is queued can still be received. */
+  /** The one way out of 'open'. Receives and sends that wait are settled; what is queued can still be received. */
   #leaveOpen (cause: CloseCause): void {
     if (this.#state !== 'open') return
     this.#state = 'closing'
     this.#cause = cause
     this.pingPolicy.stop()
+    this.#keepAlive.stop()
     this.#queue.end()
+    this.#sender.end()
+  }
+
+  /** Ends it without a close frame. */
+  #cutOff (cause: CloseCause): void {
+    this.#leaveOpen(cause)
+    this.socket.terminate()
+  }
+
+  #drop (data: Sendable): boolean {
+    this.#dropped++
+    this.#publishDropped('out', 'slow-consumer', typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength)
+    if (this.#parts.settings.slowConsumer === 'close') {
+      this.#sender.end() // what waits for its turn would only make the peer later
+      this.#close(1013, 'too slow', 'slow-consumer')
+    }
+    return false
+  }
+
+  #discard (bytes: Buffer, reason: string): void {
+    this.#discarded++
+    this.#publishDropped('in', reason, bytes.length)
+  }
+
+  #publishDropped (direction: 'in' | 'out', reason: string, bytes: number): void {
+    if (diagnostics.dropped.hasSubscribers) diagnostics.dropped.publish({ connection: this, direction, reason, bytes })
+  }
+
+  #keepAliveTransport (): KeepAliveTransport {
+    const { socket, transport } = this.#parts
+    const queue = this.#queue
+    const cutOff = () => this.#cutOff('keep-alive')
+    return {
+      get inboundBytes () { return (transport as Socket).bytesRead }, // where it has none, it is not asked
+      get isPaused () { return socket.isPaused },
+      ping: (payload) => socket.ping(payload),
+      look: () => queue.look(),
+      terminate: cutOff
+    }
   }
 
   #socketOnMessage (bytes: Buffer, isBinary: boolean): void {
     this.#received.messages++
     this.#received.bytes += bytes.length
-    if (this.#state !== 'open' || this.#isDraining) this.#discarded++
-    else if (!this.pingPolicy.isEcho(bytes, isBinary)) this.#queue.push(new Message<AsyncWebSocket>(bytes, isBinary, this))
+    if (this.#state !== 'open' || this.#isDraining) {
+      this.#discard(bytes, 'closing')
+    } else if (!this.pingPolicy.isEcho(bytes, isBinary) && !this.#queue.push(new Message<AsyncWebSocket>(bytes, isBinary, this))) {
+      this.#discard(bytes, 'receive-overflow')
+      this.#close(1008, 'too many messages', 'receive-overflow')
+    }
   }
 
   /** A close frame went out: ours, or the answer to the peer's, for which ws has stopped reading the transport. */
@@ -289,12 +364,12 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#leaveOpen('connection-lost')
     this.#state = 'closed'
     clearTimeout(this.#closeTimer)
-    this.#sender.end()
     const info = this.#closeInfo = this.#describeEnd(code, reason)
     this.#parts.onEnd(this)
     this.#resolveClosed(info)
     this.#aborter?.abort(new ConnectionEndedError(info))
     this.#logEnd(info)
+    if (diagnostics.close.hasSubscribers) diagnostics.close.publish({ connection: this, closeInfo: info })
   }
 
   #describeEnd (code: number, reason: string): CloseInfo {
@@ -317,8 +392,20 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
       ...(error && { err: error }),
       duration: Math.round(performance.now() - this.#openedAt),
       received: this.#received,
-      sent: { messages, bytes }
+      sent: { messages, bytes, dropped: this.#dropped }
     }, 'websocket closed')
+  }
+}
+
+function sendTransport (socket: WebSocket, transport: Duplex): SendTransport {
+  return {
+    get bufferedAmount () { return socket.bufferedAmount },
+    send (data, options, onFlushed) {
+      // The write that is under way when the connection is cut off reports no error
+      socket.send(data, options, onFlushed && ((error) => {
+        if (error == null && !transport.destroyed) onFlushed()
+      }))
+    }
   }
 }
 

@@ -17,10 +17,18 @@ export const errors = {
     'FST_WSA_BAD_HANDSHAKE',
     'Cannot open a WebSocket: the handshake is malformed: %s',
     400),
+  FST_WSA_ORIGIN_REFUSED: createError(
+    'FST_WSA_ORIGIN_REFUSED',
+    'Cannot open a WebSocket: the origin "%s" may not connect to "%s"; see the option origin, and trustProxy of Fastify where a proxy stands before it',
+    403),
   FST_WSA_SUBPROTOCOL_NOT_OFFERED: createError(
     'FST_WSA_SUBPROTOCOL_NOT_OFFERED',
     'Cannot select the subprotocol "%s": the client offered "%s"; select one of these, or none',
     400),
+  FST_WSA_TOO_MANY_CONNECTIONS: createError(
+    'FST_WSA_TOO_MANY_CONNECTIONS',
+    'Cannot open a WebSocket: %d connections are open, which are the most; connect again later',
+    503),
   FST_WSA_APP_CLOSING: createError(
     'FST_WSA_APP_CLOSING',
     'Cannot open a WebSocket: the server is shutting down; connect again later',

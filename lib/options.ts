@@ -2,6 +2,10 @@ import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { PerMessageDeflateOptions } from 'ws'
 import { badOption, durationOption } from './arguments.js'
 import { assertClose } from './close.js'
+import type { KeepAliveOptions, KeepAliveSettings } from './keep-alive.js'
+import { originRule, type OriginOption, type OriginRule } from './origin.js'
+import type { Amount } from './receive-queue.js'
+import type { SendLimits } from './sender.js'
 
 type UpstreamOptions = NonNullable<WebsocketPluginOptions['options']>
 
@@ -12,12 +16,33 @@ export interface ShutdownOptions {
   readonly reason?: string | undefined
   /** For how many ms a handler may go on with what it has received before its connection is closed. @default 5000 */
   readonly grace?: number | undefined
-  /** After how many ms what is left is terminated and no handler is waited for any longer. @default 10000 */
+  /** After how many ms what is left is terminated. @default 10000 */
   readonly timeout?: number | undefined
+  /** Over how many ms the connections take their turn. @default 0, all at once */
+  readonly spread?: number | undefined
 }
 
 /** Options of the plugin. Times are in ms, sizes in bytes. */
 export interface WebSocketAsyncOptions {
+  /**
+   * Who may open a socket from a browser: `'same-origin'`, `'*'`, an origin, a RegExp, an array of these, or a function. A
+   * request without an Origin header, which is not a browser's, passes. @default 'same-origin'
+   */
+  readonly origin?: OriginOption | undefined
+  /** Above so many connections an upgrade is refused with 503. @default Infinity */
+  readonly maxConnections?: number | undefined
+  /** Above either, reading from TCP is paused, and resumed at a quarter. @default { messages: 64, bytes: 1048576 } */
+  readonly receiveHighWaterMark?: { readonly messages?: number | undefined, readonly bytes?: number | undefined } | undefined
+  /** With so many unsent bytes `sendAsync` waits. @default 65536 */
+  readonly sendHighWaterMark?: number | undefined
+  /** With so many unsent bytes, for callers that do not await, `slowConsumer` comes to pass. @default 16777216 */
+  readonly maxBufferedBytes?: number | undefined
+  /**
+   * At `maxBufferedBytes`: `'close'` the connection with 1013, or `'drop'` the message. @default 'close'
+   */
+  readonly slowConsumer?: 'close' | 'drop' | undefined
+  /** Protocol pings, for every connection; `false` turns them off. */
+  readonly keepAlive?: KeepAliveOptions | false | undefined
   /** The largest message that is received; a larger one closes the connection with 1009. @default the app's `bodyLimit` */
   readonly maxPayload?: number | undefined
   /** The default `timeout` of `receiveMessageAsync`; iteration ignores it. @default Infinity */
@@ -40,9 +65,15 @@ export interface WebSocketAsyncOptions {
 
 /** The options with every default filled in. */
 export interface Settings {
+  readonly origin: OriginRule
+  readonly maxConnections: number
+  readonly receiveHighWaterMark: Amount
+  readonly sendLimits: SendLimits
+  readonly slowConsumer: 'close' | 'drop'
+  readonly keepAlive: KeepAliveSettings | null
   readonly receiveTimeout: number
   readonly upgradeTimeout: number
-  readonly shutdown: Readonly<{ code: number, reason: string, grace: number, timeout: number }>
+  readonly shutdown: Readonly<{ code: number, reason: string, grace: number, timeout: number, spread: number }>
   readonly errorHandler: WebsocketPluginOptions['errorHandler'] | undefined
   readonly preClose: WebsocketPluginOptions['preClose'] | undefined
   readonly server: WebSocketServerOptions
@@ -51,6 +82,7 @@ export interface Settings {
 /** What the `ws` server is made with: its types do not name them all. */
 export interface WebSocketServerOptions extends UpstreamOptions {
   closeTimeout: number
+  maxPayload: number
   maxPendingAutoPongs?: number
 }
 
@@ -63,7 +95,18 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
     const value = options[name]
     if (value !== undefined && typeof value !== 'function') throw badOption(name, 'a function', value)
   }
+  const { slowConsumer = 'close' } = options
+  if (slowConsumer !== 'close' && slowConsumer !== 'drop') throw badOption('slowConsumer', "'close' or 'drop'", slowConsumer)
   return Object.freeze({
+    origin: originRule(options.origin ?? 'same-origin'),
+    maxConnections: amount('maxConnections', options.maxConnections, Infinity),
+    receiveHighWaterMark: readReceiveHighWaterMark(options.receiveHighWaterMark),
+    sendLimits: Object.freeze({
+      highWaterMark: amount('sendHighWaterMark', options.sendHighWaterMark, 64 * 1024),
+      maxBufferedBytes: amount('maxBufferedBytes', options.maxBufferedBytes, 16 * 1024 * 1024)
+    }),
+    slowConsumer,
+    keepAlive: readKeepAlive(options.keepAlive),
     receiveTimeout: durationOption('receiveTimeout', options.receiveTimeout, Infinity),
     upgradeTimeout: durationOption('upgradeTimeout', options.upgradeTimeout, 10_000),
     shutdown: readShutdown(options.shutdown),
@@ -73,19 +116,51 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
   })
 }
 
+function amount (name: string, value: number | undefined, byDefault: number): number {
+  if (value === undefined) return byDefault
+  if (value !== Infinity && (!Number.isSafeInteger(value) || value < 1)) throw badOption(name, 'a positive number', value)
+  return value
+}
+
+function readReceiveHighWaterMark (options: WebSocketAsyncOptions['receiveHighWaterMark'] = {}): Amount {
+  assertObject('receiveHighWaterMark', options)
+  return Object.freeze({
+    messages: amount('receiveHighWaterMark.messages', options.messages, 64),
+    bytes: amount('receiveHighWaterMark.bytes', options.bytes, 1024 * 1024)
+  })
+}
+
+function readKeepAlive (options: WebSocketAsyncOptions['keepAlive'] = {}): KeepAliveSettings | null {
+  if (options === false) return null
+  assertObject('keepAlive', options)
+  const read = (name: 'interval' | 'timeout', byDefault: number) => {
+    const value = finite(`keepAlive.${name}`, durationOption(`keepAlive.${name}`, options[name], byDefault))
+    if (value === 0) throw badOption(`keepAlive.${name}`, 'more than 0', value)
+    return value
+  }
+  return Object.freeze({ interval: read('interval', 25_000), timeout: read('timeout', 20_000) })
+}
+
+function assertObject (name: string, value: unknown): void {
+  if (typeof value !== 'object' || value === null) throw badOption(name, 'an object', value)
+}
+
 function finite (name: string, value: number): number {
-  if (value === Infinity) throw badOption(name, 'a finite time: without one, closing could last for ever', value)
+  if (value === Infinity) throw badOption(name, 'a finite time', value)
   return value
 }
 
 function readShutdown (options: ShutdownOptions = {}): Settings['shutdown'] {
-  if (typeof options !== 'object' || options === null) throw badOption('shutdown', 'an object', options)
+  assertObject('shutdown', options)
   const { code = 1001, reason = 'server shutting down' } = options
   assertClose(code, reason)
   const timeout = finite('shutdown.timeout', durationOption('shutdown.timeout', options.timeout, 10_000))
-  const grace = durationOption('shutdown.grace', options.grace, Math.min(5_000, timeout))
-  if (grace > timeout) throw badOption('shutdown.grace', `at most shutdown.timeout (${timeout})`, grace)
-  return Object.freeze({ code, reason, grace, timeout })
+  const spread = durationOption('shutdown.spread', options.spread, 0)
+  const grace = durationOption('shutdown.grace', options.grace, Math.max(0, Math.min(5_000, timeout - spread)))
+  if (spread + grace > timeout) {
+    throw badOption('shutdown', `spread + grace of at most the timeout (${timeout})`, { spread, grace })
+  }
+  return Object.freeze({ code, reason, grace, timeout, spread })
 }
 
 function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): WebSocketServerOptions {

@@ -1,16 +1,66 @@
 import type { CancelOptions } from './arguments.js'
 
+/** How much may wait: messages, and bytes of their payloads. */
+export interface Amount {
+  readonly messages: number
+  readonly bytes: number
+}
+
+export interface ReceiveLimits {
+  /** Above either, reading is paused; at a quarter of both it is resumed. */
+  readonly mark: Amount
+  /** The mark in place of `mark` once `look()` was called, until reading is resumed at a quarter. */
+  readonly look: Amount
+  /** At either, nothing more is taken: only a peer that means harm gets here. */
+  readonly cap: Amount
+}
+
+/** Of the connection whose messages wait here. */
+interface Flow {
+  pause (): void
+  resume (): void
+}
+
+/** What Node reads from a socket at once, in bytes. */
+const READ = 64 * 1024
+
+/** So many messages can be in one read: a masked frame has six bytes at least. */
+const MESSAGES_IN_A_READ = Math.ceil(READ / 6)
+
+/**
+ * After a pause the parser still puts out what was read already: one read, and the message that it completes. A look
+ * admits as much once more. With compression one read can hold a thousand times its size, and no pause would stop it.
+ */
+export function receiveLimits (mark: Amount, maxPayload: number, isCompressed: boolean): ReceiveLimits {
+  const add = (reads: number): Amount => ({
+    messages: mark.messages + reads * MESSAGES_IN_A_READ,
+    bytes: isCompressed ? mark.bytes * 2 ** reads : mark.bytes + reads * (READ + maxPayload)
+  })
+  return { mark, look: add(1), cap: add(2) }
+}
+
 interface Waiter<T> {
   settle (message: T | null): void
 }
 
 /** Messages that wait for a receive, and receives that wait for a message: never both at once. */
-export class ReceiveQueue<T> {
+export class ReceiveQueue<T extends { readonly length: number }> {
+  readonly #limits: ReceiveLimits
+  readonly #flow: Flow
   #messages: T[] = []
-  // What was taken still stands at the front until half of the array is such: no shift() a message
+  // What was taken still counts among the first half of the array: no shift() a message
   #taken = 0
+  #bytes = 0
   readonly #waiters = new Set<Waiter<T>>()
   #isEnded = false
+  #isPaused = false
+  #mark: Amount // the one in force
+
+  constructor (limits: ReceiveLimits, flow: Flow) {
+    this.#limits = limits
+    this.#flow = flow
+    this.#mark = limits.mark
+  }
 
   get length (): number {
     return this.#messages.length - this.#taken
@@ -26,17 +76,36 @@ export class ReceiveQueue<T> {
     return this.#isEnded && this.length === 0
   }
 
-  /** Gives the message to the receive that has waited longest, else keeps it. Not after `end()`. */
-  push (message: T): void {
+  /**
+   * Gives the message to the receive that has waited longest, else keeps it. `false`: it was not taken, for the cap is
+   * reached. Not after `end()`.
+   */
+  push (message: T): boolean {
     const [waiter] = this.#waiters
-    if (waiter === undefined) this.#messages.push(message)
-    else waiter.settle(message)
+    if (waiter !== undefined) {
+      waiter.settle(message)
+      return true
+    }
+    const { cap } = this.#limits
+    if (this.length >= cap.messages || this.#bytes >= cap.bytes) return false
+    this.#messages.push(message)
+    this.#bytes += message.length
+    if (!this.#isPaused && this.#isAbove(this.#mark)) this.#pause()
+    return true
+  }
+
+  /** While reading is paused: reads on up to a higher mark, to see what the peer did meanwhile. Once in each pause. */
+  look (): void {
+    if (!this.#isPaused || this.#mark === this.#limits.look) return
+    this.#mark = this.#limits.look
+    if (!this.#isAbove(this.#mark)) this.#resume()
   }
 
   /** No more messages come in: who waits gets `null`; what is queued can still be received. */
   end (): void {
     this.#isEnded = true
     for (const waiter of this.#waiters) waiter.settle(null)
+    if (this.#isPaused) this.#resume() // or the peer's close frame would not be seen
   }
 
   /** The next message in order, or `null` on timeout, abort or end. */
@@ -49,9 +118,15 @@ export class ReceiveQueue<T> {
 
   #take (): T {
     const message = this.#messages[this.#taken++] as T // length > 0 was checked by the caller
+    this.#bytes -= message.length
     if (this.#taken * 2 >= this.#messages.length) {
       this.#messages = this.#messages.slice(this.#taken)
       this.#taken = 0
+    }
+    const { mark } = this.#limits
+    if (!this.#isEnded && this.length <= mark.messages / 4 && this.#bytes <= mark.bytes / 4) {
+      this.#mark = mark
+      if (this.#isPaused) this.#resume()
     }
     return message
   }
@@ -72,6 +147,20 @@ export class ReceiveQueue<T> {
       signal?.addEventListener('abort', giveUp)
       this.#waiters.add(waiter)
     })
+  }
+
+  #isAbove ({ messages, bytes }: Amount): boolean {
+    return this.length > messages || this.#bytes > bytes
+  }
+
+  #pause (): void {
+    this.#isPaused = true
+    this.#flow.pause()
+  }
+
+  #resume (): void {
+    this.#isPaused = false
+    this.#flow.resume()
   }
 }
 

@@ -8,54 +8,140 @@ export interface SendOptions extends CancelOptions {
   readonly compress?: boolean | undefined
 }
 
-/** What the sender needs of the socket. */
-interface SendTransport {
-  send (data: Sendable, options: { binary: boolean, compress: boolean }, done: (error?: Error) => void): void
+/** What the sender needs of its connection. */
+export interface SendTransport {
+  /** Bytes that were handed over and wait for the network. */
+  readonly bufferedAmount: number
+  send (data: Sendable, options: { binary: boolean, compress: boolean }, onFlushed?: () => void): void
 }
 
-/** Hands messages to the transport in the order of the calls, and tells each caller what became of its own. */
+export interface SendLimits {
+  /** With so many unsent bytes a call waits. */
+  readonly highWaterMark: number
+  /** With so many unsent bytes a call is refused. */
+  readonly maxBufferedBytes: number
+}
+
+/** A message, and the call that waits with it: for its turn, then for room behind it. */
+interface Call {
+  readonly data: Sendable
+  readonly size: number
+  readonly compress: boolean
+  isHandedOver: boolean
+  settle (isSent: boolean): void
+}
+
+const SENT = Promise.resolve(true)
+
+/**
+ * Hands messages to the transport in the order of the calls, each while there is room, and lets the caller wait for
+ * room. A message that waits for its turn is still ours: its call can be cancelled.
+ */
 export class Sender {
-  readonly #transport: SendTransport
-  readonly #stream: { readonly destroyed: boolean }
-  readonly #unsettled = new Set<(isSent: boolean) => void>()
-  #failed = 0
+  /** What was handed over so far. */
   messages = 0
   bytes = 0
+  readonly #transport: SendTransport
+  readonly #limits: SendLimits
+  readonly #queue = new Set<Call>()
+  #queuedBytes = 0
+  #isFull = false // from the message that reached the mark until that one is flushed
+  #filler: Call | undefined // the call of that message
+  #lost = 0
 
-  /** @param stream what the transport writes to */
-  constructor (transport: SendTransport, stream: { readonly destroyed: boolean }) {
+  constructor (transport: SendTransport, limits: SendLimits) {
     this.#transport = transport
-    this.#stream = stream
+    this.#limits = limits
   }
 
-  /** Messages that were accepted and have not gone out: not yet, or never. */
+  /** Bytes that wait for their turn or for the network. */
+  get bufferedBytes (): number {
+    return this.#queuedBytes + this.#transport.bufferedAmount
+  }
+
+  /** Messages that were accepted and were not handed over: not yet, or never. */
   get unsent (): number {
-    return this.#failed + this.#unsettled.size
+    return this.#lost + this.#queue.size
   }
 
-  send (data: Sendable, { compress = true }: SendOptions): Promise<boolean> {
+  /** `null`: it was not taken, for too much is unsent already. Where nothing else waits, one message is never too much. */
+  send (data: Sendable, { compress = true, timeout = Infinity, signal }: SendOptions): Promise<boolean> | null {
+    const size = typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength
+    const buffered = this.bufferedBytes
+    if (buffered > 0 && buffered + size > this.#limits.maxBufferedBytes) return null
+    const call: Call = { data, size, compress, isHandedOver: false, settle: () => {} }
+    if (this.#isFull) {
+      if (timeout === 0) return Promise.resolve(false)
+      this.#queue.add(call)
+      this.#queuedBytes += size
+    } else {
+      this.#handOver(call)
+      if (!this.#isFull) return SENT
+    }
+    return this.#wait(call, timeout, signal)
+  }
+
+  /** Hands everything over at once, for nothing comes after it. */
+  flush (): void {
+    this.#filler?.settle(true)
+    for (const call of this.#queue) {
+      this.#handOver(call)
+      call.settle(true)
+    }
+  }
+
+  /** Nothing more can be handed over. */
+  end (): void {
+    this.#lost += this.#queue.size
+    for (const call of this.#queue) call.settle(false)
+    this.#filler?.settle(false)
+  }
+
+  #handOver (call: Call): void {
+    const { data, size, compress } = call
+    this.#dequeue(call)
+    call.isHandedOver = true
     this.messages++
-    this.bytes += byteLength(data)
+    this.bytes += size
+    const options = { binary: typeof data !== 'string', compress }
+    if (this.#transport.bufferedAmount + size < this.#limits.highWaterMark) {
+      this.#transport.send(data, options)
+    } else {
+      this.#isFull = true
+      this.#filler = call
+      this.#transport.send(data, options, this.#transportOnFlush)
+    }
+  }
+
+  readonly #transportOnFlush = (): void => {
+    this.#isFull = false
+    this.#filler?.settle(true)
+    for (const call of this.#queue) {
+      this.#handOver(call)
+      if (this.#isFull) break
+      call.settle(true)
+    }
+  }
+
+  // Cancelled, a call whose message was handed over has no reason to wait for room, and the message is sent
+  #wait (call: Call, timeout: number, signal: AbortSignal | undefined): Promise<boolean> {
     return new Promise((resolve) => {
-      this.#unsettled.add(resolve)
-      this.#transport.send(data, { binary: typeof data !== 'string', compress }, (error) => {
-        // The write that is under way when the connection is cut off reports no error
-        const isSent = error == null && !this.#stream.destroyed
-        this.#unsettled.delete(resolve)
-        if (!isSent) this.#failed++
+      const cancel = () => call.settle(call.isHandedOver)
+      const timer = timeout === Infinity ? undefined : setTimeout(cancel, timeout)
+      signal?.addEventListener('abort', cancel)
+      call.settle = (isSent) => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', cancel)
+        this.#dequeue(call)
+        if (this.#filler === call) this.#filler = undefined
         resolve(isSent)
-      })
+      }
     })
   }
 
-  /** The connection is gone: the transport may never answer for what it holds. */
-  end (): void {
-    for (const resolve of this.#unsettled) resolve(false)
+  #dequeue (call: Call): void {
+    if (this.#queue.delete(call)) this.#queuedBytes -= call.size
   }
-}
-
-function byteLength (data: Sendable): number {
-  return typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength
 }
 
 /** @throws FST_WSA_INVALID_ARGUMENT */

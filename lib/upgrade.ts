@@ -1,10 +1,11 @@
 import { STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket, WebSocketServer } from 'ws'
 import { badOption } from './arguments.js'
 import type { Collection } from './collection.js'
 import { AsyncWebSocket } from './connection.js'
+import { diagnostics } from './diagnostics.js'
 import { errors } from './errors.js'
 import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.js'
 import type { Settings } from './options.js'
@@ -23,6 +24,9 @@ export interface UpgradeContext {
   readonly collection: Collection
   readonly log: FastifyBaseLogger
 }
+
+/** Called with the connection as soon as there is one: whoever listens to it must do so before this returns. */
+type OnOpen = (connection: AsyncWebSocket) => void
 
 /** How long a client may take to close its side after an HTTP answer, in ms. */
 const LINGER = 1_000
@@ -45,8 +49,9 @@ export class Upgrade {
   #reply: FastifyReply | undefined // while the handler may accept
   #opening: Promise<AsyncWebSocket> | undefined
   #connection: AsyncWebSocket | undefined
+  #isHandedOver = false // to the server of `ws`, which may answer by itself
   #failToOpen: ((error: Error) => void) | undefined
-  #whyNot: (() => Error) | undefined // set when we ended it ourselves
+  #whyNot: (() => FastifyError) | undefined // set when we ended it ourselves
   #timer: NodeJS.Timeout | undefined
 
   /** @param response to the request, with the socket assigned to it */
@@ -91,28 +96,27 @@ export class Upgrade {
   }
 
   /**
-   * Accepts the upgrade. Asked again, it gives the same connection; after a refusal that left the request as it was,
-   * it can be asked for something else.
+   * Accepts the upgrade. Asked again, it gives the same connection; after a refusal for what was asked, something else can
+   * be asked for.
    */
-  async accept (request: FastifyRequest, options: AcceptOptions, onOpen: (connection: AsyncWebSocket) => void): Promise<AsyncWebSocket> {
+  async accept (request: FastifyRequest, options: AcceptOptions, onOpen: OnOpen): Promise<AsyncWebSocket> {
     if (this.#connection !== undefined) {
       onOpen(this.#connection)
       return this.#connection
     }
-    if (this.#opening !== undefined) return this.#opening
-    const reply = this.#assertUndecided(request)
-    assertHandshake(this.#raw)
-    this.subprotocol = this.#select(options.subprotocol)
-    this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options.headers) // Fastify's type allows more than a header can be
-    this.#opening = this.#open(request, reply, onOpen)
-    return this.#opening
+    try {
+      this.#opening ??= this.#begin(request, options, onOpen)
+      return await this.#opening
+    } catch (error) {
+      if (diagnostics.refused.hasSubscribers) diagnostics.refused.publish({ request, error })
+      throw error
+    }
   }
 
   /** The app is closing. */
   refuse (): void {
-    if (this.#state !== 'undecided' || this.#opening !== undefined || this.response.headersSent) return
-    this.#whyNot = () => new errors.FST_WSA_APP_CLOSING()
-    const { code, message } = new errors.FST_WSA_APP_CLOSING()
+    if (this.#state !== 'undecided' || this.#isHandedOver || this.response.headersSent) return
+    const { code, message } = this.#end(() => new errors.FST_WSA_APP_CLOSING())
     const body = JSON.stringify({ statusCode: 503, code, error: STATUS_CODES[503], message })
     this.response.writeHead(503, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body) })
     this.response.end(body)
@@ -147,23 +151,44 @@ export class Upgrade {
     return subprotocol
   }
 
-  // `handleUpgrade` calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
-  #open (request: FastifyRequest, reply: FastifyReply, onOpen: (connection: AsyncWebSocket) => void): Promise<AsyncWebSocket> {
+  /** Checks what can be checked at once; what follows settles in any case. */
+  #begin (request: FastifyRequest, options: AcceptOptions, onOpen: OnOpen): Promise<AsyncWebSocket> {
+    const reply = this.#assertUndecided(request)
+    assertHandshake(this.#raw)
+    this.subprotocol = this.#select(options.subprotocol)
+    this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options.headers) // Fastify's type allows more than a header can be
     return new Promise((resolve, reject) => {
       this.#failToOpen = reject
-      try {
-        this.#context.server.handleUpgrade(this.#raw, this.#socket, this.#head, (socket) => {
-          resolve(this.#serverOnAccept(socket, request, reply, onOpen))
-        })
-      } catch (error) {
-        this.#socket.destroy()
-        reject(error)
-      }
+      this.#open(request, onOpen, resolve).catch(reject)
     })
   }
 
+  async #open (request: FastifyRequest, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): Promise<void> {
+    await this.#assertOrigin(request)
+    const reply = this.#assertUndecided(request) // time may have passed
+    const { server, settings: { maxConnections }, collection } = this.#context
+    if (collection.size >= maxConnections) throw new errors.FST_WSA_TOO_MANY_CONNECTIONS(collection.size)
+    try {
+      // It calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
+      this.#isHandedOver = true
+      server.handleUpgrade(this.#raw, this.#socket, this.#head, (socket) => {
+        resolve(this.#serverOnAccept(socket, request, reply, onOpen))
+      })
+    } catch (error) {
+      this.#socket.destroy()
+      throw error
+    }
+  }
+
+  // A client that sends no Origin is no browser, and none that a page could misuse
+  async #assertOrigin (request: FastifyRequest): Promise<void> {
+    const { origin } = request.headers
+    if (origin === undefined) return
+    if (await this.#context.settings.origin(origin, request) !== true) throw new errors.FST_WSA_ORIGIN_REFUSED(origin, request.host)
+  }
+
   // A frame may have come with the handshake: whoever listens must do so before this returns
-  #serverOnAccept (socket: WebSocket, request: FastifyRequest, reply: FastifyReply, onOpen: (connection: AsyncWebSocket) => void): AsyncWebSocket {
+  #serverOnAccept (socket: WebSocket, request: FastifyRequest, reply: FastifyReply, onOpen: OnOpen): AsyncWebSocket {
     this.#state = 'accepted'
     this.response.detachSocket(this.#socket)
     reply.hijack()
@@ -202,7 +227,7 @@ export class Upgrade {
   // Nobody can be told any more that the client left, or that we ended it: that was logged when it happened
   #rethrow (error: unknown): undefined {
     const isKnown = error instanceof errors.FST_WSA_CLIENT_GONE ||
-      (this.#whyNot !== undefined && (error as { code?: unknown } | null)?.code === (this.#whyNot() as { code?: unknown }).code)
+      (this.#whyNot !== undefined && (error as Partial<FastifyError> | null)?.code === this.#whyNot().code)
     if (!isKnown) throw error
   }
 
@@ -218,9 +243,16 @@ export class Upgrade {
   #timerOnTimeout (): void {
     if (this.response.headersSent) return // an answer is on its way
     const { upgradeTimeout } = this.#context.settings
-    this.#whyNot = () => new errors.FST_WSA_UPGRADE_TIMEOUT(upgradeTimeout)
-    this.#log.info({ err: this.#whyNot() }, 'websocket upgrade timed out')
+    const error = this.#end(() => new errors.FST_WSA_UPGRADE_TIMEOUT(upgradeTimeout))
+    this.#log.info({ err: error }, 'websocket upgrade timed out')
     this.#socket.destroy()
+  }
+
+  /** Whoever waits for the upgrade, or asks for it later, is told why there is none. */
+  #end (whyNot: () => FastifyError): FastifyError {
+    this.#whyNot = whyNot
+    this.#failToOpen?.(whyNot())
+    return whyNot()
   }
 
   readonly #socketOnClose = (): void => {

@@ -8,15 +8,24 @@ t.test('the defaults', async (t) => {
   t.match(settings, {
     receiveTimeout: Infinity,
     upgradeTimeout: 10_000,
-    shutdown: { code: 1001, reason: 'server shutting down', grace: 5_000, timeout: 10_000 },
+    shutdown: { code: 1001, reason: 'server shutting down', grace: 5_000, timeout: 10_000, spread: 0 },
+    maxConnections: Infinity,
+    receiveHighWaterMark: { messages: 64, bytes: 1024 * 1024 },
+    sendLimits: { highWaterMark: 64 * 1024, maxBufferedBytes: 16 * 1024 * 1024 },
+    slowConsumer: 'close',
+    keepAlive: { interval: 25_000, timeout: 20_000 },
     server: { maxPayload: 1000, closeTimeout: 10_000, perMessageDeflate: false }
   })
   t.ok(Object.isFrozen(settings))
-  t.same(readOptions({ receiveTimeout: undefined, shutdown: undefined, compression: undefined, options: undefined, maxPayload: undefined }, 1000), settings)
+  const { origin, ...others } = settings
+  t.type(origin, 'function')
+  const names = ['origin', 'maxConnections', 'receiveHighWaterMark', 'keepAlive', 'receiveTimeout', 'shutdown', 'compression', 'options', 'maxPayload']
+  t.match(readOptions(Object.fromEntries(names.map((name) => [name, undefined])), 1000), others)
 })
 
 t.test('a shorter shutdown.timeout alone shortens shutdown.grace', async (t) => {
   t.match(readOptions({ shutdown: { timeout: 100 } }, 1), { shutdown: { grace: 100, timeout: 100 } })
+  t.match(readOptions({ shutdown: { timeout: 100, spread: 60 } }, 1), { shutdown: { grace: 40, timeout: 100, spread: 60 } })
 })
 
 t.test('options of ws count where ours are not given', async (t) => {
@@ -36,7 +45,22 @@ t.test('a bad option is refused at registration, by its name and its value', asy
     [{ shutdown: { code: 1006 } }, /1006/],
     [{ shutdown: { reason: 'x'.repeat(124) } }, /124 bytes/],
     [{ shutdown: { timeout: Infinity } }, /shutdown.timeout.*Infinity/],
-    [{ shutdown: { grace: 20, timeout: 10 } }, /shutdown.grace.*10.*20/],
+    [{ shutdown: { grace: 20, timeout: 10 } }, /shutdown.*10.*grace: 20/],
+    [{ shutdown: { spread: 6, grace: 5, timeout: 10 } }, /shutdown.*10.*spread: 6/],
+    [{ shutdown: { spread: 20, timeout: 10 } }, /shutdown.*10.*spread: 20/],
+    [{ origin: 'example.com' }, /origin.*'example.com'/],
+    [{ origin: 'https://*.example.com/path' }, /origin/],
+    [{ origin: ['https://a.example', 5] }, /origin.*5/],
+    [{ maxConnections: 0 }, /maxConnections.*0/],
+    [{ receiveHighWaterMark: 5 }, /receiveHighWaterMark.*5/],
+    [{ receiveHighWaterMark: { messages: -1 } }, /receiveHighWaterMark.messages.*-1/],
+    [{ receiveHighWaterMark: { bytes: NaN } }, /receiveHighWaterMark.bytes.*NaN/],
+    [{ sendHighWaterMark: 0 }, /sendHighWaterMark.*0/],
+    [{ maxBufferedBytes: '1' }, /maxBufferedBytes.*'1'/],
+    [{ slowConsumer: 'wait' }, /slowConsumer.*'wait'/],
+    [{ keepAlive: true }, /keepAlive.*true/],
+    [{ keepAlive: { interval: 0 } }, /keepAlive.interval.*0/],
+    [{ keepAlive: { timeout: Infinity } }, /keepAlive.timeout.*Infinity/],
     [{ maxPayload: 0 }, /maxPayload.*0/],
     [{ maxPayload: 1.5 }, /maxPayload.*1.5/],
     [{ maxPayload: 1, options: { maxPayload: 2 } }, /options.maxPayload.*2/],
@@ -53,6 +77,10 @@ t.test('a bad option is refused at registration, by its name and its value', asy
     await t.rejects(Promise.resolve(registered).then(() => app.ready()), { code: /^FST_WSA_(BAD_OPTION|INVALID_CLOSE)$/, message }, JSON.stringify(options))
     await app.close()
   }
+})
+
+t.test('keepAlive: false turns it off', async (t) => {
+  t.equal(readOptions({ keepAlive: false }, 1).keepAlive, null)
 })
 
 t.test('the plugin has a name, and is exported by it too', async (t) => {

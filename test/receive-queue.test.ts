@@ -1,6 +1,23 @@
 import { install } from '@sinonjs/fake-timers'
 import t, { type Test } from 'tap'
-import { ReceiveQueue } from '../lib/receive-queue.js'
+import { receiveLimits, ReceiveQueue, type ReceiveLimits } from '../lib/receive-queue.js'
+
+const UNLIMITED = { messages: Infinity, bytes: Infinity }
+
+/** A queue of anything, each of a length of its own or of 0, with what was done to its flow. */
+function newQueue<T extends string | number> (limits: ReceiveLimits = { mark: UNLIMITED, look: UNLIMITED, cap: UNLIMITED }) {
+  const flow: string[] = []
+  const queue = new ReceiveQueue<{ value: T, length: number }>(limits, { pause: () => flow.push('pause'), resume: () => flow.push('resume') })
+  return {
+    flow,
+    push: (value: T) => queue.push({ value, length: typeof value === 'string' ? value.length : 0 }),
+    receive: async (options: { timeout?: number, signal?: AbortSignal }): Promise<T | null> => (await queue.receive(options))?.value ?? null,
+    end: () => queue.end(),
+    look: () => queue.look(),
+    get length () { return queue.length },
+    get hasEnded () { return queue.hasEnded }
+  }
+}
 
 function fakeClock (t: Test) {
   const clock = install({ toFake: ['setTimeout', 'clearTimeout', 'setImmediate', 'clearImmediate'] })
@@ -9,7 +26,7 @@ function fakeClock (t: Test) {
 }
 
 t.test('receive() delivers what is already there, in order', async (t) => {
-  const queue = new ReceiveQueue<number>()
+  const queue = newQueue<number>()
   for (let i = 0; i < 1000; i++) queue.push(i)
   for (let i = 0; i < 1000; i++) {
     if (i % 3 === 0) queue.push(1000 + i / 3)
@@ -20,7 +37,7 @@ t.test('receive() delivers what is already there, in order', async (t) => {
 })
 
 t.test('receive() serves those who wait first come, first served', async (t) => {
-  const queue = new ReceiveQueue<string>()
+  const queue = newQueue<string>()
   const waiting = [queue.receive({}), queue.receive({ timeout: 10_000 }), queue.receive({ signal: new AbortController().signal })]
   for (const message of ['a', 'b', 'c', 'd']) queue.push(message)
   t.same(await Promise.all(waiting), ['a', 'b', 'c'])
@@ -29,7 +46,7 @@ t.test('receive() serves those who wait first come, first served', async (t) => 
 
 t.test('receive() ends with null on timeout, on abort, on end, and touches only that call', async (t) => {
   const clock = fakeClock(t)
-  const queue = new ReceiveQueue<string>()
+  const queue = newQueue<string>()
   const controller = new AbortController()
   const waiting = [queue.receive({ timeout: 10 }), queue.receive({ signal: controller.signal }), queue.receive({}), queue.receive({})]
   clock.tick(10)
@@ -42,7 +59,7 @@ t.test('receive() ends with null on timeout, on abort, on end, and touches only 
 
 t.test('receive() with an aborted signal, with timeout 0, and after the end settles in a later turn', async (t) => {
   const clock = fakeClock(t)
-  const queue = new ReceiveQueue<string>()
+  const queue = newQueue<string>()
   queue.push('kept')
   const settled: string[] = []
   queue.receive({ signal: AbortSignal.abort() }).then((message) => settled.push(`aborted ${message}`))
@@ -57,7 +74,7 @@ t.test('receive() with an aborted signal, with timeout 0, and after the end sett
 })
 
 t.test('what came before the end is delivered after it', async (t) => {
-  const queue = new ReceiveQueue<string>()
+  const queue = newQueue<string>()
   queue.push('a')
   queue.push('b')
   queue.end()
@@ -70,7 +87,7 @@ t.test('what came before the end is delivered after it', async (t) => {
 
 t.test('a message in the same turn as a timeout or an abort is neither lost nor delivered twice', async (t) => {
   const clock = fakeClock(t)
-  const queue = new ReceiveQueue<number>()
+  const queue = newQueue<number>()
   const received: (number | null)[] = []
   const rounds = 10_000
   let ended = 0
@@ -97,7 +114,7 @@ t.test('a message in the same turn as a timeout or an abort is neither lost nor 
 })
 
 t.test('nothing is left of a call that has ended', async (t) => {
-  const queue = new ReceiveQueue<string>()
+  const queue = newQueue<string>()
   const controller = new AbortController()
   let listeners = 0
   const { signal } = controller
@@ -117,4 +134,77 @@ t.test('nothing is left of a call that has ended', async (t) => {
   queue.end()
   t.same(await Promise.all(waiting), ['a', null, null])
   t.equal(listeners, 0)
+})
+
+t.test('above either mark reading is paused, and resumed at a quarter of both', async (t) => {
+  const mark = { messages: 8, bytes: 40 }
+  const queue = newQueue<string>({ mark, look: mark, cap: UNLIMITED })
+  for (let i = 0; i < 8; i++) queue.push('a')
+  t.same(queue.flow, [])
+  queue.push('b')
+  queue.push('c')
+  t.same(queue.flow, ['pause'])
+  for (let i = 0; i < 7; i++) await queue.receive({})
+  t.same(queue.flow, ['pause'])
+  await queue.receive({})
+  t.same(queue.flow, ['pause', 'resume'])
+  queue.push('x'.repeat(39))
+  t.same(queue.flow, ['pause', 'resume', 'pause'])
+  for (let i = 0; i < 2; i++) await queue.receive({})
+  t.same(queue.flow, ['pause', 'resume', 'pause'])
+  await queue.receive({})
+  t.same(queue.flow, ['pause', 'resume', 'pause', 'resume'])
+})
+
+t.test('at the cap nothing more is taken', async (t) => {
+  const mark = { messages: 1, bytes: 100 }
+  const queue = newQueue<string>({ mark, look: mark, cap: { messages: 3, bytes: 10 } })
+  t.same(['a', 'b', 'c', 'd'].map((message) => queue.push(message)), [true, true, true, false])
+  const large = newQueue<string>({ mark, look: mark, cap: { messages: 3, bytes: 10 } })
+  t.same(['x'.repeat(20), 'b'].map((message) => large.push(message)), [true, false])
+})
+
+t.test('look() reads on, up to a higher mark, once in each pause', async (t) => {
+  const queue = newQueue<string>({ mark: { messages: 4, bytes: 100 }, look: { messages: 6, bytes: 100 }, cap: UNLIMITED })
+  queue.look()
+  t.same(queue.flow, [], 'nothing is paused')
+  for (let i = 0; i < 5; i++) queue.push('a')
+  t.same(queue.flow, ['pause'])
+  queue.look()
+  queue.look()
+  t.same(queue.flow, ['pause', 'resume'])
+  queue.push('b')
+  t.same(queue.flow, ['pause', 'resume'])
+  queue.push('c')
+  queue.look()
+  t.same(queue.flow, ['pause', 'resume', 'pause'])
+  for (let i = 0; i < 6; i++) await queue.receive({})
+  t.same(queue.flow, ['pause', 'resume', 'pause', 'resume'])
+  for (let i = 0; i < 4; i++) queue.push('d')
+  t.same(queue.flow.at(-1), 'pause', 'the lower mark is in force again')
+})
+
+t.test('look() does not resume what is above the higher mark already', async (t) => {
+  const queue = newQueue<string>({ mark: { messages: 1, bytes: 100 }, look: { messages: 2, bytes: 100 }, cap: UNLIMITED })
+  for (let i = 0; i < 5; i++) queue.push('a')
+  queue.look()
+  t.same(queue.flow, ['pause'])
+})
+
+t.test('end() resumes reading, so that a close frame is seen', async (t) => {
+  const queue = newQueue<string>({ mark: { messages: 1, bytes: 100 }, look: UNLIMITED, cap: UNLIMITED })
+  for (let i = 0; i < 5; i++) queue.push('a')
+  queue.end()
+  for (let i = 0; i < 5; i++) await queue.receive({})
+  t.same(queue.flow, ['pause', 'resume'])
+})
+
+t.test('the limits of a connection', async (t) => {
+  const mark = { messages: 64, bytes: 1000 }
+  t.same(receiveLimits(mark, 500, false), {
+    mark,
+    look: { messages: 64 + 10_923, bytes: 1000 + 65_536 + 500 },
+    cap: { messages: 64 + 2 * 10_923, bytes: 1000 + 2 * (65_536 + 500) }
+  })
+  t.match(receiveLimits(mark, 500, true), { look: { bytes: 2000 }, cap: { bytes: 4000 } })
 })

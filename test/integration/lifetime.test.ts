@@ -150,7 +150,7 @@ t.test('closeAsync() gives up on a client that does not answer', async (t) => {
 })
 
 t.test('a client that half-closes and does not read is cut off', async (t) => {
-  const app = await buildApp(t, { closeTimeout: 50 })
+  const app = await buildApp(t, { closeTimeout: 50, maxBufferedBytes: Infinity })
   const ended = deferred<CloseInfo>()
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()

@@ -1,0 +1,150 @@
+export interface KeepAliveOptions {
+  /** A peer that was silent for so many ms is pinged, or somewhat earlier. @default 25000 */
+  readonly interval?: number | undefined
+  /** How many ms the peer may take to show a sign of life; then it is cut off. @default 20000 */
+  readonly timeout?: number | undefined
+}
+
+export interface KeepAliveSettings {
+  readonly interval: number
+  readonly timeout: number
+}
+
+/** What the keep-alive needs of its connection. */
+export interface KeepAliveTransport {
+  /** How many bytes came from the peer so far. */
+  readonly inboundBytes: number
+  /** Reading is paused: the peer's answer would not be seen. */
+  readonly isPaused: boolean
+  ping (payload: string): void
+  /** Reads on, up to a bound, although reading is paused. */
+  look (): void
+  terminate (): void
+}
+
+interface Ping {
+  readonly sentAt: number
+  settle (latency: number | null): void
+}
+
+/**
+ * Protocol pings (RFC 6455, section 5.5.2) and what they tell: whether the peer lives, and how far away it is.
+ * One timer is all that a connection has for it.
+ */
+export class KeepAlive {
+  latency: number | null = null
+  readonly #transport: KeepAliveTransport
+  readonly #options: KeepAliveSettings | null
+  readonly #pings = new Map<string, Ping>() // those that wait for their pong, in order
+  #lastPing = 0
+  #timer: NodeJS.Timeout | undefined
+  #inboundBytes = 0 // when we last looked
+  #ownPing: Ping | undefined
+  #isPongNeeded = false
+  #due = 0 // when the peer is judged
+
+  /** @param options `null`: no pings but those that are asked for */
+  constructor (transport: KeepAliveTransport, options: KeepAliveSettings | null) {
+    this.#transport = transport
+    this.#options = options
+  }
+
+  start (): void {
+    if (this.#options !== null) this.#waitForSilence(this.#options.interval, 2)
+  }
+
+  /** The connection is no longer open. */
+  stop (): void {
+    clearTimeout(this.#timer)
+    for (const ping of this.#pings.values()) ping.settle(null)
+  }
+
+  /** The round trip in ms, or `null` on timeout or at the end of the connection. */
+  ping (timeout: number): Promise<number | null> {
+    return new Promise((resolve) => {
+      const ping = this.#send((latency) => {
+        clearTimeout(timer)
+        resolve(latency)
+      })
+      const timer = timeout === Infinity ? undefined : setTimeout(() => ping.settle(null), timeout)
+    })
+  }
+
+  /** Reading goes on: the peer has the whole time again to be heard. */
+  readingOnResume (): void {
+    if (this.#options !== null) this.#due = performance.now() + this.#options.timeout
+  }
+
+  /** A pong came. One may answer several pings: those before it too (RFC 6455, section 5.5.3). */
+  pongOnReceive (payload: string): void {
+    if (!this.#pings.has(payload)) return
+    const now = performance.now()
+    for (const [sent, ping] of this.#pings) {
+      this.latency = now - ping.sentAt
+      ping.settle(this.latency)
+      if (sent === payload) break
+    }
+  }
+
+  #send (onSettle: (latency: number | null) => void): Ping {
+    const payload = String(++this.#lastPing)
+    const ping: Ping = {
+      sentAt: performance.now(),
+      settle: (latency) => {
+        this.#pings.delete(payload)
+        onSettle(latency)
+      }
+    }
+    this.#pings.set(payload, ping)
+    this.#transport.ping(payload)
+    return ping
+  }
+
+  // A silence that begins now has lasted an interval after two halves of it. Of one that began within a half nobody knows
+  // when: another half is enough, so that it is never noticed later than after an interval.
+  #waitForSilence (interval: number, halves: 1 | 2): void {
+    this.#timer = setTimeout(() => {
+      const isSilent = this.#transport.inboundBytes === this.#inboundBytes
+      this.#inboundBytes = this.#transport.inboundBytes
+      if (isSilent && halves === 1) this.#ask()
+      else this.#waitForSilence(interval, 1)
+    }, interval / 2)
+  }
+
+  #ask (): void {
+    const { interval, timeout } = this.#options as KeepAliveSettings // or we would not have started
+    this.#ownPing?.settle(null) // a pong to this one will tell as much
+    this.#ownPing = this.#send((latency) => {
+      if (latency === null) return
+      clearTimeout(this.#timer)
+      this.#inboundBytes = this.#transport.inboundBytes
+      this.#waitForSilence(interval, 2)
+    })
+    // What is read now may have been waiting since long ago: only the pong tells
+    this.#isPongNeeded = this.#transport.isPaused
+    if (this.#isPongNeeded) this.#transport.look()
+    this.#due = performance.now() + timeout
+    this.#judgeIn(timeout)
+  }
+
+  #judgeIn (delay: number): void {
+    this.#timer = setTimeout(() => this.#judge(), delay)
+  }
+
+  #judge (): void {
+    const { timeout } = this.#options as KeepAliveSettings
+    const hasSpoken = this.#transport.inboundBytes !== this.#inboundBytes
+    this.#inboundBytes = this.#transport.inboundBytes
+    const late = performance.now() - this.#due
+    if (this.#transport.isPaused || (hasSpoken && !this.#isPongNeeded)) {
+      this.#ask() // paused again, there is more to read than the look admits: whether the peer lives is not known
+    } else if (late < -1) {
+      this.#judgeIn(-late) // reading was resumed meanwhile
+    } else if (late > timeout / 10) {
+      this.#due += late + timeout // the event loop was busy, and has not read what came meanwhile
+      this.#judgeIn(timeout)
+    } else {
+      this.#transport.terminate()
+    }
+  }
+}

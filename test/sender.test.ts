@@ -1,0 +1,107 @@
+import { install } from '@sinonjs/fake-timers'
+import t from 'tap'
+import { Sender, type Sendable } from '../lib/sender.js'
+
+/** A sender over a network that the test plays: `flush` lets everything out that was handed over. */
+function play ({ highWaterMark = 10, maxBufferedBytes = 30 } = {}) {
+  const sent: Sendable[] = []
+  let bufferedAmount = 0
+  let callbacks: (() => void)[] = []
+  const sender = new Sender({
+    get bufferedAmount () { return bufferedAmount },
+    send (data, _options, onFlushed) {
+      sent.push(data)
+      bufferedAmount += (data as string).length
+      if (onFlushed !== undefined) callbacks.push(onFlushed)
+    }
+  }, { highWaterMark, maxBufferedBytes })
+  const flush = () => {
+    bufferedAmount = 0
+    const flushed = callbacks
+    callbacks = []
+    for (const callback of flushed) callback()
+  }
+  return { sender, sent, flush }
+}
+
+/** The value of a promise that has settled by now, else `'pending'`. */
+async function now<T> (promise: Promise<T> | null): Promise<T | 'pending' | null> {
+  await null
+  return promise === null ? null : Promise.race([promise, Promise.resolve('pending' as const)])
+}
+
+t.test('below the mark a call is done at once; the one that reaches it waits for room', async (t) => {
+  const { sender, sent, flush } = play()
+  t.equal(await now(sender.send('aaaaa', {})), true)
+  const filler = sender.send('bbbbb', {})
+  t.equal(await now(filler), 'pending')
+  t.same(sent, ['aaaaa', 'bbbbb'])
+  flush()
+  t.equal(await filler, true)
+})
+
+t.test('while there is no room messages wait for their turn, in order', async (t) => {
+  const { sender, sent, flush } = play()
+  const calls = ['a'.repeat(10), 'bbb', 'ccc', 'd'.repeat(10)].map((data) => sender.send(data, {}))
+  t.same(sent, ['a'.repeat(10)])
+  t.equal(sender.unsent, 3)
+  t.equal(sender.bufferedBytes, 26)
+  flush()
+  t.same(sent.slice(1), ['bbb', 'ccc', 'd'.repeat(10)])
+  t.same(await Promise.all(calls.slice(0, 3)), [true, true, true])
+  t.equal(await now(calls[3] ?? null), 'pending')
+  t.equal(sender.unsent, 0)
+  flush()
+  t.equal(await calls[3], true)
+  t.equal(sender.messages, 4)
+  t.equal(sender.bytes, 26)
+})
+
+t.test('a message for which too much is unsent is not taken, but one alone always is', async (t) => {
+  const { sender, flush } = play()
+  const first = sender.send('a'.repeat(100), {})
+  t.equal(sender.send('b', {}), null)
+  flush()
+  t.equal(await first, true)
+  t.not(sender.send('b', {}), null)
+})
+
+t.test('timeout and signal cancel a message that waits for its turn, and only the waiting of one that was handed over', async (t) => {
+  const clock = install({ toFake: ['setTimeout', 'clearTimeout'] })
+  t.teardown(() => clock.uninstall())
+  const { sender, sent, flush } = play()
+  const controller = new AbortController()
+  const { signal } = controller
+  const filler = sender.send('a'.repeat(10), { timeout: 50 })
+  const timed = sender.send('timed', { timeout: 50 })
+  const aborted = sender.send('abort', { signal })
+  const kept = sender.send('kept', { timeout: 100, signal: new AbortController().signal })
+  t.equal(await now(sender.send('polled', { timeout: 0 })), false)
+  controller.abort()
+  clock.tick(50)
+  t.same(await Promise.all([filler, timed, aborted]), [true, false, false])
+  t.equal(sender.unsent, 1)
+  t.equal(sender.bufferedBytes, 14)
+  flush()
+  t.equal(await kept, true)
+  t.same(sent, ['a'.repeat(10), 'kept'])
+  t.equal(clock.countTimers(), 0)
+})
+
+t.test('flush() hands everything over, in order, and every call is settled', async (t) => {
+  const { sender, sent } = play()
+  const calls = ['a'.repeat(10), 'b', 'c'].map((data) => sender.send(data, {}))
+  sender.flush()
+  t.same(sent, ['a'.repeat(10), 'b', 'c'])
+  t.same(await Promise.all(calls), [true, true, true])
+  t.equal(sender.unsent, 0)
+})
+
+t.test('end() settles every call, and counts what was never handed over', async (t) => {
+  const { sender, sent } = play()
+  const calls = ['a'.repeat(10), 'b', 'c'].map((data) => sender.send(data, {}))
+  sender.end()
+  t.same(await Promise.all(calls), [false, false, false])
+  t.equal(sender.unsent, 2)
+  t.same(sent, ['a'.repeat(10)])
+})
