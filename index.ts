@@ -50,8 +50,8 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
     preClose: settings.preClose ?? closeWebSocketServer
   })
   app.addHook('onRoute', putBackHandler)
-  app.addHook('onRequest', (request, _reply, done) => {
-    upgrades.get(request.raw)?.requestOnStart(request)
+  app.addHook('onRequest', (request, reply, done) => {
+    upgrades.get(request.raw)?.requestOnStart(request, reply)
     done()
   })
   app.decorateRequest('isWebSocketUpgrade', { getter () { return upgrades.has(this.raw) } })

@@ -24,6 +24,12 @@ export function invalidArgument (name: string, expected: string, value: unknown)
   return new errors.FST_WSA_INVALID_ARGUMENT(name, expected, show(value))
 }
 
+/** An object with keys of its own: others, such as a `Headers`, would be read as empty. */
+export function assertPlainObject (name: string, value: unknown): void {
+  const prototype: unknown = typeof value === 'object' && value !== null ? Object.getPrototypeOf(value) : undefined
+  if (prototype !== Object.prototype && prototype !== null) throw badOption(name, 'a plain object', value)
+}
+
 /** A plugin option that is a time in ms. */
 export function durationOption (name: string, value: number | undefined, byDefault: number): number {
   if (value === undefined) return byDefault

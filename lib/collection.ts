@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { badOption } from './arguments.js'
 import type { AsyncWebSocket } from './connection.js'
 import type { Settings } from './options.js'
 
@@ -11,6 +12,9 @@ interface PendingUpgrade {
 
 /** How long handlers have, in ms, to notice that their connection was terminated at the end of the shutdown. */
 const NOTICE = 500
+
+/** Fastify starts one hook from within the other: thousands would overflow the stack. */
+const MAX_TURNS = 1000
 
 /** The finest division of `spread`, in ms. */
 const STEP = 10
@@ -75,6 +79,7 @@ export class Collection {
   preCloseHooks (pluginTimeout: number): (() => Promise<void>)[] {
     const turn = pluginTimeout === 0 ? Infinity : pluginTimeout / 2
     const turns = Math.ceil((this.#settings.timeout + NOTICE) / turn) + 1
+    if (turns > MAX_TURNS) throw badOption('shutdown.timeout', `at most ${MAX_TURNS / 2} times Fastify's pluginTimeout`, this.#settings.timeout)
     return Array.from({ length: turns }, () => () => settledWithin(this.shutdown(), turn))
   }
 

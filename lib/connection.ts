@@ -10,7 +10,7 @@ import { Message } from './message.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
 import { receiveLimits, ReceiveQueue } from './receive-queue.js'
-import { assertSend, Sender, type Sendable, type SendOptions, type SendTransport } from './sender.js'
+import { Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
 
 /** A message, and the connection on which it came. */
 export type WebSocketMessage = Message<AsyncWebSocket>
@@ -46,6 +46,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   readonly #queue: ReceiveQueue<WebSocketMessage>
   readonly #sender: Sender
   readonly #keepAlive: KeepAlive
+  readonly #reader: unknown // ws's listener for the data of the transport
   readonly #openedAt = performance.now()
   readonly #resolveClosed: (info: CloseInfo) => void
   // 'open' until a send would be refused, 'closed' when the TCP connection is gone
@@ -79,8 +80,11 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.closed = new Promise((resolve) => { resolveClosed = resolve })
     this.#resolveClosed = resolveClosed
 
+    this.#reader = transport.listeners('data').at(-1) // ws has just added it
+    socket.on('terminating', () => this.#leaveOpen('terminated'))
     socket.on('closing', (code: number, reason: string) => this.#socketOnClosing(code, reason))
     socket.on('close', (code: number, reason: Buffer) => this.#socketOnClose(code, reason.toString()))
+    socket.on('error', (error: Error) => this.#socketOnError(error)) // without a listener it would end the process
     socket.on('pong', (payload: Buffer) => this.#keepAlive.pongOnReceive(payload.toString('latin1')))
     transport.on('resume', () => this.#keepAlive.readingOnResume())
     transport.on('end', () => this.#transportOnEnd())
@@ -164,9 +168,10 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
    * @throws FST_WSA_INVALID_ARGUMENT
    */
   async sendAsync (data: Sendable, options: SendOptions = {}): Promise<boolean> {
-    assertSend(data, options)
+    const sendable = toSendable(data)
+    assertCancelOptions(options)
     if (this.isClosed || options.signal?.aborted === true) return false
-    return this.#sender.send(data, options) ?? this.#drop(data)
+    return this.#sender.send(sendable, options) ?? this.#drop(sendable)
   }
 
   /**
@@ -201,7 +206,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   /**
    * For `await using`: closes with 1000 after the scope has ended, and does not wait for it. Where a throw is leaving
-   * the handler, the throw chooses the code.
+   * the handler, the throw chooses the code; unless, on its way out, it waits for something else that is disposed of.
    */
   async [Symbol.asyncDispose] (): Promise<void> {
     // While a throw passes through here nothing tells of it: the handler's rejection comes first, then this
@@ -218,8 +223,6 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     if (this.#isAwaited) return
     this.#isAwaited = true
     this.socket.on('message', (bytes: Buffer, isBinary: boolean) => this.#socketOnMessage(bytes, isBinary))
-    // Without a listener an error of ws would end the process
-    this.socket.on('error', (error: Error) => this.#socketOnError(error))
   }
 
   /** @internal */
@@ -297,9 +300,9 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.socket.terminate()
   }
 
-  #drop (data: Sendable): boolean {
+  #drop (data: string | Buffer): boolean {
     this.#dropped++
-    this.#publishDropped('out', 'slow-consumer', typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength)
+    this.#publishDropped('out', 'slow-consumer', Buffer.byteLength(data))
     if (this.#parts.settings.slowConsumer === 'close') {
       this.#sender.end() // what waits for its turn would only make the peer later
       this.#close(1013, 'too slow', 'slow-consumer')
@@ -343,7 +346,8 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /** A close frame went out: ours, or the answer to the peer's, for which ws has stopped reading the transport. */
   #socketOnClosing (code: number, reason: string): void {
     this.#sentClose = { code, reason }
-    this.#leaveOpen(this.#parts.transport.listenerCount('data') === 0 ? 'peer' : 'local')
+    const isReading = this.#parts.transport.listeners('data').some((listener) => listener === this.#reader)
+    this.#leaveOpen(isReading ? 'local' : 'peer')
   }
 
   #socketOnError (error: Error): void {
@@ -355,8 +359,11 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /** The peer has ended its side without a close frame: ws ends ours, and waits for that without a limit. */
   #transportOnEnd (): void {
     if (this.#state !== 'open') return
-    this.#leaveOpen('connection-lost')
-    this.#closeTimer = setTimeout(() => this.socket.terminate(), this.#parts.settings.server.closeTimeout)
+    const { server } = this.#parts.settings
+    // Where ws takes its time with each message, some may still be on their way out of it
+    const isReadLater = this.socket.extensions !== '' || server.allowSynchronousEvents === false
+    if (!isReadLater) this.#leaveOpen('connection-lost')
+    this.#closeTimer = setTimeout(() => this.#cutOff('connection-lost'), server.closeTimeout)
   }
 
   /** The end, in this order: state, timers, who waits, the app's collection, `closed`, `signal`, the log. */
@@ -391,8 +398,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
       cause,
       ...(error && { err: error }),
       duration: Math.round(performance.now() - this.#openedAt),
-      received: this.#received,
-      sent: { messages, bytes, dropped: this.#dropped }
+      ...(this.#isAwaited && { received: this.#received, sent: { messages, bytes, dropped: this.#dropped } })
     }, 'websocket closed')
   }
 }

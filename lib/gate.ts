@@ -17,6 +17,10 @@ export type Upgrades = WeakMap<IncomingMessage, Upgrade>
  */
 export function upgradeListener (server: Server, route: Route) {
   return function serverOnUpgrade (raw: IncomingMessage, socket: Socket, head: Buffer): void {
+    if (isTruncated(server, raw)) {
+      socket.end('HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n')
+      return
+    }
     const response = answerOn(socket, raw)
     if (response === null) {
       socket.destroy()
@@ -27,6 +31,12 @@ export function upgradeListener (server: Server, route: Route) {
       serveAsPlainHttp(server, raw, socket, head)
     }
   }
+}
+
+/** Node drops the headers past a limit: what was dropped may say how long the body is. */
+function isTruncated ({ maxHeadersCount }: Server, { rawHeaders }: IncomingMessage): boolean {
+  const limit = maxHeadersCount === null ? 2000 : maxHeadersCount * 2
+  return limit > 0 && rawHeaders.length >= limit
 }
 
 /** `null` where a request before it on the same connection was not answered yet: Node has lost count of the answers. */
@@ -66,6 +76,7 @@ export function injectionServer (route: Route): Server {
     finished(socket, () => socket.destroy()) // unlike a net.Socket it does not close when both its sides have ended
     const response = new ServerResponse(raw)
     response.assignSocket(socket)
+    response.once('prefinish', () => setImmediate(() => socket.destroy())) // on such a stream there is no `finish`
     route(raw, response, socket, head)
   }
   return { on: ignore, removeListener: ignore, emit } as unknown as Server // these three are all that is called

@@ -1,5 +1,5 @@
 import { validateHeaderName, validateHeaderValue, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
-import { badOption } from './arguments.js'
+import { assertPlainObject, badOption } from './arguments.js'
 import { errors } from './errors.js'
 
 const KEY = /^[+/0-9A-Za-z]{22}==$/
@@ -52,6 +52,7 @@ const NOT_ON_101 = /^(connection|keep-alive|proxy-connection|te|trailer|transfer
  * @throws FST_WSA_BAD_OPTION
  */
 export function headerLines (reply: OutgoingHttpHeaders, given: OutgoingHttpHeaders = {}): string[] {
+  assertPlainObject('headers', given)
   const own = new Set(Object.keys(given).map((name) => name.toLowerCase()))
   const kept = Object.entries(reply).filter(([name]) =>
     !NOT_ON_101.test(name) && (name.toLowerCase() === 'set-cookie' || !own.has(name.toLowerCase())))
@@ -63,12 +64,14 @@ export function headerLines (reply: OutgoingHttpHeaders, given: OutgoingHttpHead
 }
 
 function headerLine (name: string, value: string | number | undefined): string {
+  if (value === undefined || value === null || typeof value === 'symbol') {
+    throw badOption(`headers["${name}"]`, 'a string, a number or an array of these', value)
+  }
   try {
     validateHeaderName(name)
     validateHeaderValue(name, String(value))
   } catch {
     throw badOption(`headers["${name}"]`, 'a name and a value that may stand in a header', value)
   }
-  if (value === undefined) throw badOption(`headers["${name}"]`, 'a string, a number or an array of these', value)
   return `${name}: ${value}`
 }

@@ -173,9 +173,17 @@ function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): 
     maxPendingAutoPongs: 4096,
     ...server,
     maxPayload: readMaxPayload(options, bodyLimit),
-    closeTimeout: finite('closeTimeout', durationOption('closeTimeout', options.closeTimeout, 10_000)),
+    closeTimeout: readCloseTimeout(options),
     perMessageDeflate: readCompression(options)
   }
+}
+
+function readCloseTimeout ({ closeTimeout, options }: WebSocketAsyncOptions): number {
+  const { closeTimeout: upstream } = (options ?? {}) as { closeTimeout?: number } // the types do not name it
+  if (closeTimeout !== undefined && upstream !== undefined) {
+    throw badOption('options.closeTimeout', 'only one of closeTimeout and options.closeTimeout', upstream)
+  }
+  return finite('closeTimeout', durationOption('closeTimeout', closeTimeout ?? upstream, 10_000))
 }
 
 function readMaxPayload ({ maxPayload, options }: WebSocketAsyncOptions, bodyLimit: number): number {

@@ -11,10 +11,13 @@ type ErrorHandler = NonNullable<Settings['errorHandler']>
 
 /** `request.getWebSocketAsync` */
 export function acceptIn (upgrades: Upgrades) {
-  return async function getWebSocketAsync (this: FastifyRequest, options: AcceptOptions = {}): Promise<AsyncWebSocket> {
+  return function getWebSocketAsync (this: FastifyRequest, options: AcceptOptions = {}): Promise<AsyncWebSocket> {
     const upgrade = upgrades.get(this.raw)
-    if (upgrade === undefined) throw upgradeRequired(this)
-    return upgrade.accept(this, options, (connection) => connection.startReceiving())
+    const opening = upgrade === undefined
+      ? Promise.reject(upgradeRequired(this))
+      : upgrade.accept(this, options, (connection) => connection.startReceiving())
+    opening.catch(() => {}) // a handler that looks at it in a later turn must not end the process
+    return opening
   }
 }
 
@@ -72,9 +75,9 @@ function eventHandler (
     const instance = this as unknown as FastifyInstance // the same instance, with the server's type left open
     return upgrade.run(reply, async () => {
       let result: unknown
-      const connection = await upgrade.accept(request, {}, ({ socket }) => {
+      const connection = await upgrade.accept(request, {}, ({ socket, closed }) => {
         socket.on('error', (error) => errorHandler.call(instance, error, socket, request, reply))
-        result = settle(() => wsHandler.call(instance, socket, request))
+        result = settle(() => wsHandler.call(instance, socket, request) ?? closed) // without a promise it ends it itself
       })
       try {
         await result

@@ -1,4 +1,5 @@
-import { assertCancelOptions, invalidArgument, type CancelOptions } from './arguments.js'
+import { types } from 'node:util'
+import { invalidArgument, type CancelOptions } from './arguments.js'
 
 /** What `sendAsync` takes: a string becomes a text message, bytes become a binary message. */
 export type Sendable = string | ArrayBuffer | ArrayBufferView
@@ -12,7 +13,7 @@ export interface SendOptions extends CancelOptions {
 export interface SendTransport {
   /** Bytes that were handed over and wait for the network. */
   readonly bufferedAmount: number
-  send (data: Sendable, options: { binary: boolean, compress: boolean }, onFlushed?: () => void): void
+  send (data: string | Buffer, options: { binary: boolean, compress: boolean }, onFlushed?: () => void): void
 }
 
 export interface SendLimits {
@@ -24,7 +25,7 @@ export interface SendLimits {
 
 /** A message, and the call that waits with it: for its turn, then for room behind it. */
 interface Call {
-  readonly data: Sendable
+  readonly data: string | Buffer
   readonly size: number
   readonly compress: boolean
   isHandedOver: boolean
@@ -65,8 +66,8 @@ export class Sender {
   }
 
   /** `null`: it was not taken, for too much is unsent already. Where nothing else waits, one message is never too much. */
-  send (data: Sendable, { compress = true, timeout = Infinity, signal }: SendOptions): Promise<boolean> | null {
-    const size = typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength
+  send (data: string | Buffer, { compress = true, timeout = Infinity, signal }: SendOptions): Promise<boolean> | null {
+    const size = Buffer.byteLength(data)
     const buffered = this.bufferedBytes
     if (buffered > 0 && buffered + size > this.#limits.maxBufferedBytes) return null
     const call: Call = { data, size, compress, isHandedOver: false, settle: () => {} }
@@ -144,10 +145,17 @@ export class Sender {
   }
 }
 
-/** @throws FST_WSA_INVALID_ARGUMENT */
-export function assertSend (data: Sendable, options: SendOptions): void {
-  if (typeof data !== 'string' && !ArrayBuffer.isView(data) && !(data instanceof ArrayBuffer)) {
-    throw invalidArgument('data', 'a string, a Buffer, an ArrayBufferView or an ArrayBuffer', data)
+/**
+ * The same bytes, not copied, as what the transport takes.
+ * @throws FST_WSA_INVALID_ARGUMENT
+ */
+export function toSendable (data: Sendable): string | Buffer {
+  if (typeof data === 'string' || Buffer.isBuffer(data)) return data
+  try {
+    if (ArrayBuffer.isView(data)) return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+    if (types.isAnyArrayBuffer(data)) return Buffer.from(data)
+  } catch {
+    throw invalidArgument('data', 'bytes that were not transferred elsewhere', data)
   }
-  assertCancelOptions(options)
+  throw invalidArgument('data', 'a string, a Buffer, an ArrayBufferView or an ArrayBuffer', data)
 }

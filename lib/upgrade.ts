@@ -2,7 +2,7 @@ import { STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders, type Serv
 import type { Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket, WebSocketServer } from 'ws'
-import { badOption } from './arguments.js'
+import { assertPlainObject, badOption } from './arguments.js'
 import type { Collection } from './collection.js'
 import { AsyncWebSocket } from './connection.js'
 import { diagnostics } from './diagnostics.js'
@@ -49,6 +49,7 @@ export class Upgrade {
   #reply: FastifyReply | undefined // while the handler may accept
   #opening: Promise<AsyncWebSocket> | undefined
   #connection: AsyncWebSocket | undefined
+  #isAnswering = false // from `reply.send()` on, while its hooks run
   #isHandedOver = false // to the server of `ws`, which may answer by itself
   #failToOpen: ((error: Error) => void) | undefined
   #whyNot: (() => FastifyError) | undefined // set when we ended it ourselves
@@ -70,7 +71,16 @@ export class Upgrade {
     context.collection.upgrades.add(this)
   }
 
-  requestOnStart (request: FastifyRequest): void {
+  requestOnStart (request: FastifyRequest, reply: FastifyReply): void {
+    const { send, callNotFound } = reply
+    reply.send = (payload) => {
+      this.#isAnswering = true
+      return send.call(reply, payload)
+    }
+    reply.callNotFound = () => {
+      this.#reply = undefined
+      return callNotFound.call(reply)
+    }
     this.#log = request.log
     request.ws = true // as `@fastify/websocket` has it
   }
@@ -115,7 +125,7 @@ export class Upgrade {
 
   /** The app is closing. */
   refuse (): void {
-    if (this.#state !== 'undecided' || this.#isHandedOver || this.response.headersSent) return
+    if (this.#state !== 'undecided' || this.#isHandedOver || this.#isAnswering || this.response.headersSent) return
     const { code, message } = this.#end(() => new errors.FST_WSA_APP_CLOSING())
     const body = JSON.stringify({ statusCode: 503, code, error: STATUS_CODES[503], message })
     this.response.writeHead(503, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body) })
@@ -136,7 +146,7 @@ export class Upgrade {
     const reply = this.#reply
     if (reply === undefined) throw notInHandler(request)
     if (this.#state === 'gone' || !this.#socket.readable || !this.#socket.writable) throw new errors.FST_WSA_CLIENT_GONE()
-    if (reply.sent || reply.raw.headersSent) {
+    if (reply.sent || this.#isAnswering || reply.raw.headersSent) {
       throw new errors.FST_WSA_REPLY_ALREADY_SENT('open a WebSocket', `status ${reply.statusCode}`)
     }
     if (this.#context.collection.isClosing) throw new errors.FST_WSA_APP_CLOSING()
@@ -155,6 +165,7 @@ export class Upgrade {
   #begin (request: FastifyRequest, options: AcceptOptions, onOpen: OnOpen): Promise<AsyncWebSocket> {
     const reply = this.#assertUndecided(request)
     assertHandshake(this.#raw)
+    assertPlainObject('options', options)
     this.subprotocol = this.#select(options.subprotocol)
     this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options.headers) // Fastify's type allows more than a header can be
     return new Promise((resolve, reject) => {
@@ -200,7 +211,10 @@ export class Upgrade {
       request,
       settings,
       isAppClosing: () => collection.isClosing,
-      onEnd: (connection) => collection.delete(connection)
+      onEnd: (connection) => {
+        collection.delete(connection)
+        this.response.emit('close') // a handler that returned its reply waits for that
+      }
     })
     collection.add(connection)
     this.#letGo()

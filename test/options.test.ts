@@ -61,6 +61,8 @@ t.test('a bad option is refused at registration, by its name and its value', asy
     [{ keepAlive: true }, /keepAlive.*true/],
     [{ keepAlive: { interval: 0 } }, /keepAlive.interval.*0/],
     [{ keepAlive: { timeout: Infinity } }, /keepAlive.timeout.*Infinity/],
+    [{ closeTimeout: 5, options: { closeTimeout: 6 } }, /options.closeTimeout.*6/],
+    [{ shutdown: { timeout: 86_400_000 } }, /shutdown.timeout.*pluginTimeout.*86400000/],
     [{ maxPayload: 0 }, /maxPayload.*0/],
     [{ maxPayload: 1.5 }, /maxPayload.*1.5/],
     [{ maxPayload: 1, options: { maxPayload: 2 } }, /options.maxPayload.*2/],

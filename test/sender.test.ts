@@ -1,17 +1,17 @@
 import { install } from '@sinonjs/fake-timers'
 import t from 'tap'
-import { Sender, type Sendable } from '../lib/sender.js'
+import { Sender } from '../lib/sender.js'
 
 /** A sender over a network that the test plays: `flush` lets everything out that was handed over. */
 function play ({ highWaterMark = 10, maxBufferedBytes = 30 } = {}) {
-  const sent: Sendable[] = []
+  const sent: (string | Buffer)[] = []
   let bufferedAmount = 0
   let callbacks: (() => void)[] = []
   const sender = new Sender({
     get bufferedAmount () { return bufferedAmount },
     send (data, _options, onFlushed) {
       sent.push(data)
-      bufferedAmount += (data as string).length
+      bufferedAmount += data.length
       if (onFlushed !== undefined) callbacks.push(onFlushed)
     }
   }, { highWaterMark, maxBufferedBytes })

@@ -110,3 +110,36 @@ t.test('websocketServer emits connection for every route', async (t) => {
   }
   t.same(urls, ['/event', '/awaited'])
 })
+
+t.test('a handler that returns no promise and takes the wrapper ends its connection itself', async (t) => {
+  const app = await buildApp(t)
+  app.get('/', { websocket: true }, (_socket, request) => {
+    request.getWebSocketAsync().then(async (ws) => {
+      const message = await ws.receiveMessageAsync()
+      await ws.sendAsync(`got ${message?.getString()}`)
+      await ws.closeAsync(4000)
+    })
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  client.write(frame('it'))
+  t.equal(await client.text(), 'got it')
+  t.match(await client.close(), { code: 4000 })
+})
+
+t.test('the log tells why a connection of events ended', async (t) => {
+  const { lines, logger } = captureLog()
+  const app = await buildApp(t, { app: { logger }, maxPayload: 5 })
+  app.get('/large', { websocket: true }, (socket) => { socket.on('message', () => {}) })
+  app.get('/terminate', { websocket: true }, (socket) => { socket.terminate() })
+  app.get('/close', { websocket: true }, (socket) => { socket.close(4000) })
+  const port = await listen(app)
+  for (const path of ['/large', '/terminate', '/close']) {
+    const client = await openRaw(t, port, path)
+    client.write(path === '/large' ? frame('more than five') : closeFrame(4000))
+    await client.closed
+  }
+  await app.close()
+  const ends = lines.filter(({ msg }) => msg === 'websocket closed')
+  t.same(ends.map(({ cause }) => cause).sort(), ['local', 'protocol-error', 'terminated'])
+  t.notOk(ends.some((line) => 'received' in line), 'its messages are not counted')
+})

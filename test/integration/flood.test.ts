@@ -22,9 +22,9 @@ async function startFlood (t: Test, port: number, path: string, size: number) {
 async function measureRoundTrips (t: Test, port: number) {
   const client = await openRaw(t, port, '/echo')
   const times: number[] = []
-  let isDone = false
+  const state = { isDone: false }
   const loop = (async () => {
-    while (!isDone) {
+    while (!state.isDone) {
       const start = performance.now()
       client.write(frame('x'))
       await client.text()
@@ -33,7 +33,7 @@ async function measureRoundTrips (t: Test, port: number) {
     }
   })()
   return async () => {
-    isDone = true
+    state.isDone = true
     await loop
     return times.sort((a, b) => a - b)
   }
@@ -56,9 +56,9 @@ for (const size of [1, MiB]) {
         if (message.bytes[0] !== (count & 0xff)) gap ??= count
         count++
       }
-      let hasToWait = true
-      mayDrain.promise.then(() => { hasToWait = false })
-      while (hasToWait) {
+      const pace = { isSlow: true }
+      mayDrain.promise.then(() => { pace.isSlow = false })
+      while (pace.isSlow) {
         const message = await ws.receiveMessageAsync()
         if (message !== null) take(message)
         await Promise.race([delay(1000), mayDrain.promise])

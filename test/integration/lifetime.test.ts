@@ -1,5 +1,9 @@
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import { runInNewContext } from 'node:vm'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
+import { WebSocket } from 'ws'
 import { WebSocketCloseError, type AsyncWebSocket, type CloseInfo } from '../../index.js'
 import { buildApp, listen } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
@@ -334,4 +338,80 @@ t.test('receiveTimeout is the default of a receive, and Infinity switches it off
   t.equal(await client.text(), 'timed out')
   setTimeout(() => client.write(frame('late')), 60)
   t.same(await client.close(), { code: 1000, reason: '' })
+})
+
+t.test('a connection whose raw socket is paused closes cleanly', async (t) => {
+  const app = await buildApp(t, { closeTimeout: 5000 })
+  const ended = deferred<CloseInfo>()
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    ws.socket.pause()
+    ended.resolve(await ws.closeAsync())
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  await client.close()
+  const start = performance.now()
+  client.write(closeFrame(1000))
+  t.match(await ended.promise, { wasClean: true })
+  t.ok(performance.now() - start < 1000)
+})
+
+t.test('the timer for a half-closed client is cleared at the end', async (t) => {
+  const app = await buildApp(t)
+  const ended = deferred<CloseInfo>()
+  app.get('/', async (request) => { ended.resolve(await (await request.getWebSocketAsync()).closed) })
+  const client = await openRaw(t, await listen(app), '/')
+  client.socket.end()
+  await ended.promise
+  await client.closed
+  await app.close()
+  t.same(process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout'), [])
+})
+
+t.test('messages that ws puts out after the FIN are received too', async (t) => {
+  for (const options of [{ compression: { threshold: 0 } }, { options: { allowSynchronousEvents: false } }]) {
+    const app = await buildApp(t, options)
+    const ended = deferred<{ count: number, info: CloseInfo }>()
+    app.get('/', async (request) => {
+      const ws = await request.getWebSocketAsync()
+      let count = 0
+      for await (const message of ws) count += message.length / 2000
+      ended.resolve({ count, info: await ws.closed })
+    })
+    const client = new WebSocket(`ws://127.0.0.1:${await listen(app)}/`, { perMessageDeflate: { threshold: 0 } })
+    const socket = deferred<Socket>()
+    client.on('upgrade', (response) => socket.resolve(response.socket))
+    await once(client, 'open')
+    for (let i = 0; i < 50; i++) client.send('x'.repeat(2000), () => { if (i === 49) socket.promise.then((socket) => socket.end()) })
+    t.match(await ended.promise, { count: 50, info: { cause: 'connection-lost', unread: 0 } })
+  }
+})
+
+t.test('a listener of the app for the bytes of the connection does not change the cause', async (t) => {
+  const app = await buildApp(t)
+  app.server.on('connection', (socket: Socket) => socket.on('data', () => {}))
+  const ended = deferred<CloseInfo>()
+  app.get('/', async (request) => { ended.resolve(await (await request.getWebSocketAsync()).closed) })
+  const client = await openRaw(t, await listen(app), '/')
+  client.write(closeFrame(4321))
+  t.match(await ended.promise, { code: 4321, cause: 'peer' })
+})
+
+t.test('bytes are sent from wherever they are, and refused where they are no more', async (t) => {
+  const app = await buildApp(t)
+  const done = deferred()
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    t.equal(await ws.sendAsync(runInNewContext('new Uint8Array([1, 2]).buffer')), true)
+    const gone = new ArrayBuffer(2)
+    structuredClone(gone, { transfer: [gone] })
+    await t.rejects(ws.sendAsync(gone), { code: 'FST_WSA_INVALID_ARGUMENT' })
+    t.equal((await ws.closeAsync()).unsent, 0)
+    done.resolve()
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  t.same((await client.frame()).payload, Buffer.from([1, 2]))
+  t.match(await client.close(), { code: 1000 })
+  client.write(closeFrame(1000))
+  await done.promise
 })

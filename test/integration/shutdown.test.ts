@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
-import type { AsyncWebSocket, CloseInfo } from '../../index.js'
+import { WebSocketCloseError, type AsyncWebSocket, type CloseInfo } from '../../index.js'
 import { buildApp, listen } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
 import { captureLog } from '../fixtures/log.js'
@@ -201,4 +201,131 @@ t.test('an answer that has begun is finished, or cut off at shutdown.timeout', a
   await client.head()
   await app.close()
   t.match(await client.all(), /begun/)
+})
+
+t.test('an upgrade that is being accepted when the app closes opens, and gets its 1001 at once', async (t) => {
+  const app = await buildApp(t, { options: { verifyClient: (_info: unknown, done: (ok: boolean) => void) => { setTimeout(done, 60, true) } } })
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    await ws.closed
+  })
+  const client = await connectRaw(t, await listen(app))
+  client.write(handshake('/'))
+  await delay(20)
+  const start = performance.now()
+  const closed = app.close()
+  t.match(await client.head(), /^HTTP\/1.1 101 /)
+  t.match(await client.close(), { code: 1001 })
+  t.ok(performance.now() - start < 1000)
+  client.write(closeFrame(1001))
+  await closed
+})
+
+t.test('an answer whose onSend hooks are running when the app closes goes out', async (t) => {
+  const app = await buildApp(t)
+  const isSending = deferred()
+  app.addHook('onSend', (_request, _reply, payload, done) => {
+    isSending.resolve()
+    setTimeout(done, 50, null, payload)
+  })
+  app.get('/', async () => 'answered')
+  const client = await connectRaw(t, await listen(app))
+  client.write(handshake('/'))
+  await isSending.promise
+  await app.close()
+  t.match(await client.all(), /^HTTP\/1.1 200 [^]*answered$/)
+})
+
+t.test('what a handler returns after the 503 is ignored without a word', async (t) => {
+  const { lines, logger } = captureLog()
+  const app = await buildApp(t, { app: { logger } })
+  app.get('/', async () => {
+    await delay(60)
+    return 'late'
+  })
+  const client = await connectRaw(t, await listen(app))
+  client.write(handshake('/'))
+  await delay(20)
+  await app.close()
+  t.match(await client.all(), /^HTTP\/1.1 503 /)
+  t.same(lines.filter(({ level }) => level > 30), [])
+})
+
+t.test('a pusher is closed at once; what is queued and was not asked for yet is answered first', async (t) => {
+  const app = await buildApp(t)
+  app.get('/push', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    await ws.closed
+  })
+  app.get('/busy', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    await delay(60)
+    const message = await ws.receiveMessageAsync()
+    await ws.sendAsync(`answer to ${message?.getString()}`)
+  })
+  const port = await listen(app)
+  const [push, busy] = [await openRaw(t, port, '/push'), await openRaw(t, port, '/busy')]
+  busy.write(frame('a'))
+  await delay(20)
+  const start = performance.now()
+  const closed = app.close()
+  t.match(await push.close(), { code: 1001 })
+  t.ok(performance.now() - start < 1000, 'long before the grace of 5 s')
+  t.equal(await busy.text(), 'answer to a')
+  t.match(await busy.close(), { code: 1001 })
+  for (const client of [push, busy]) client.write(closeFrame(1001))
+  await closed
+})
+
+t.test('a handler that was at work when the app began to close, and polls afterwards', async (t) => {
+  const app = await buildApp(t)
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    await ws.receiveMessageAsync()
+    await delay(60)
+    while (!ws.isClosed) await ws.receiveMessageAsync({ timeout: 5 })
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  client.write(frame('begin'))
+  await delay(20)
+  const start = performance.now()
+  const closed = app.close()
+  t.match(await client.close(), { code: 1001 })
+  t.ok(performance.now() - start < 1000, 'long before the grace of 5 s')
+  client.write(closeFrame(1001))
+  await closed
+})
+
+t.test('a handler that outlives its connection is awaited before the onClose hooks', async (t) => {
+  const app = await buildApp(t)
+  const events: string[] = []
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    await ws.closed
+    await delay(200)
+    events.push('handler')
+  })
+  app.addHook('onClose', async () => { events.push('onClose') })
+  const client = await openRaw(t, await listen(app), '/')
+  client.write(closeFrame(1000))
+  await client.closed
+  await app.close()
+  t.same(events, ['handler', 'onClose'])
+})
+
+t.test('a WebSocketCloseError while the app closes chooses the code', async (t) => {
+  const app = await buildApp(t)
+  const ended = deferred<CloseInfo>()
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    ws.closed.then(ended.resolve)
+    await ws.receiveMessageAsync()
+    throw new WebSocketCloseError(4000, 'mine')
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  const closed = app.close()
+  t.same(await client.close(), { code: 4000, reason: 'mine' })
+  client.write(closeFrame(4000))
+  t.match(await ended.promise, { code: 4000, cause: 'handler-failed' })
+  await closed
 })

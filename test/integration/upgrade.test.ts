@@ -1,10 +1,12 @@
 import type { IncomingMessage } from 'node:http'
+import { connect, type Socket } from 'node:net'
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import cookie from '@fastify/cookie'
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import t from 'tap'
 import websocketAsync from '../../index.js'
 import { buildApp, listen } from '../fixtures/app.js'
+import { deferred } from '../fixtures/deferred.js'
 import { captureLog } from '../fixtures/log.js'
 import { closeFrame, connectRaw, frame, handshake, KEY, openRaw } from '../fixtures/raw-client.js'
 
@@ -402,4 +404,141 @@ t.test('handlers that return no promise', async (t) => {
   const client = await openRaw(t, await listen(app), '/')
   t.equal(await client.text(), 'later')
   t.same(await client.close(), { code: 4000, reason: 'by itself' })
+})
+
+t.test('a client that keeps its side open after an HTTP answer is cut off', async (t) => {
+  const app = await buildApp(t)
+  app.get('/', async () => 'plain')
+  const closed = deferred()
+  app.server.on('connection', (socket: Socket) => socket.on('close', () => closed.resolve()))
+  const socket = connect({ port: await listen(app), host: '127.0.0.1', allowHalfOpen: true })
+  t.teardown(() => socket.destroy())
+  socket.resume().write(handshake('/'))
+  const start = performance.now()
+  await closed.promise
+  t.ok(performance.now() - start < 3000)
+})
+
+t.test('an answer that was begun before upgradeTimeout is finished after it', async (t) => {
+  const app = await buildApp(t, { upgradeTimeout: 50 })
+  app.get('/', (_request, reply) => {
+    reply.raw.writeHead(200)
+    reply.raw.write('begun')
+    setTimeout(() => reply.raw.end(', finished'), 150)
+  })
+  const client = await connectRaw(t, await listen(app))
+  client.write(handshake('/'))
+  t.match(await client.all(), /finished/)
+})
+
+t.test('nothing of the HTTP response is tied to the socket of a connection', async (t) => {
+  const app = await buildApp(t)
+  app.get('/', async (request, reply) => {
+    const ws = await request.getWebSocketAsync()
+    t.equal(reply.raw.socket, null)
+    await ws.receiveMessageAsync()
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  client.write(frame('x'))
+  await client.close()
+})
+
+t.test('a request that is being answered cannot be accepted', async (t) => {
+  const app = await buildApp(t)
+  const refusals: string[] = []
+  const refused = async (request: FastifyRequest) => {
+    await request.getWebSocketAsync().catch((error) => refusals.push(`${request.url} ${error.code}`))
+  }
+  app.addHook('onSend', refused)
+  app.get('/hook', async () => 'answered')
+  app.get('/sent', (request, reply) => {
+    reply.send('answered')
+    refused(request)
+  })
+  app.get('/error', (_request, reply) => { reply.send(new Error('answered')) })
+  app.get('/not-found', (_request, reply) => { reply.callNotFound() })
+  app.setErrorHandler(async (_error, request, reply) => {
+    await refused(request)
+    return reply.send('answered')
+  })
+  app.setNotFoundHandler(async (request) => {
+    await refused(request)
+    return 'answered'
+  })
+  const port = await listen(app)
+  for (const path of ['/hook', '/sent', '/error', '/not-found']) {
+    const client = await connectRaw(t, port)
+    client.write(handshake(path))
+    t.match(await client.all(), /\r\n\r\nanswered$/, path)
+  }
+  t.same([...new Set(refusals)], [
+    '/hook FST_WSA_REPLY_ALREADY_SENT', '/sent FST_WSA_REPLY_ALREADY_SENT', '/error FST_WSA_REPLY_ALREADY_SENT',
+    '/not-found FST_WSA_NOT_IN_HANDLER'
+  ])
+})
+
+t.test('a refusal that is looked at in a later turn does not end the process', async (t) => {
+  const app = await buildApp(t)
+  app.get('/', async (request) => {
+    const opening = request.getWebSocketAsync()
+    await nextTurn()
+    await opening
+  })
+  t.equal((await app.inject('/')).statusCode, 426)
+})
+
+t.test('a head that Node has cut short is refused, whatever it asks for', async (t) => {
+  const app = await buildApp(t)
+  const paths: string[] = []
+  app.addHook('onRequest', async (request) => { paths.push(request.url) })
+  app.post('/', async () => 'posted')
+  app.get('/inner', async () => 'inner')
+  const client = await connectRaw(t, await listen(app))
+  const inner = 'GET /inner HTTP/1.1\r\nHost: a\r\n\r\n'
+  client.write([
+    'POST / HTTP/1.1', 'Host: a', 'Content-Type: text/plain', 'Connection: Upgrade', 'Upgrade: h2c',
+    ...Array.from({ length: 2000 }, () => 'a:'), `Content-Length: ${inner.length}`, '', inner
+  ].join('\r\n'))
+  t.match(await client.all(), /^HTTP\/1.1 431 /)
+  t.same(paths, [])
+})
+
+t.test('a handler that returns its reply before it accepts', async (t) => {
+  const app = await buildApp(t)
+  app.get('/', (request, reply) => {
+    setImmediate(async () => {
+      const ws = await request.getWebSocketAsync()
+      await ws.closeAsync()
+    })
+    return reply
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  t.match(await client.close(), { code: 1000 })
+  client.write(closeFrame(1000))
+  await client.closed
+  const start = performance.now()
+  await app.close()
+  t.ok(performance.now() - start < 1000, 'nothing is waited for')
+})
+
+t.test('options that are not of their kind are refused', async (t) => {
+  const app = await buildApp(t)
+  const bad = [null, 'chat', { headers: null }, { headers: 'ab' }, { headers: new Headers({ a: 'b' }) }, { headers: { a: Symbol('b') } }, { subprotocol: 5 }]
+  app.get('/:i', (request) => request.getWebSocketAsync(bad[Number((request.params as { i: string }).i)] as object))
+  const port = await listen(app)
+  for (const i of bad.keys()) {
+    const client = await connectRaw(t, port)
+    client.write(handshake(`/${i}`))
+    t.match(await client.all(), /^HTTP\/1.1 500 [^]*FST_WSA_BAD_OPTION/, String(i))
+  }
+})
+
+t.test('an injected upgrade that is refused leaves nothing open', async (t) => {
+  const app = await buildApp(t)
+  app.get('/', async (_request, reply) => reply.code(403).send('no'))
+  await app.ready()
+  await t.rejects(app.injectWS('/'), /403/)
+  const start = performance.now()
+  await app.close()
+  t.ok(performance.now() - start < 1000)
 })
