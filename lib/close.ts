@@ -12,7 +12,7 @@ import { errors } from './errors.js'
  * - `'receive-overflow'`: the peer sent more than a paused connection can hold
  * - `'protocol-error'`: the client broke the protocol or a limit of it; `error` tells how
  * - `'shutdown'`: the app is closing
- * - `'terminated'`: the application dropped the TCP connection
+ * - `'terminated'`: the TCP connection was dropped on this side: by the application, or for a flood of pings
  */
 export type CloseCause =
   | 'peer'
@@ -91,5 +91,15 @@ export class WebSocketCloseError extends Error {
     super(`The connection is to be closed with ${code}${reason && ` (${reason})`}`, options)
     this.code = code
     this.reason = reason
+  }
+}
+
+/** The reason of `ws.signal`. */
+export class ConnectionEndedError extends Error {
+  override readonly name = 'AbortError'
+  readonly code = 'ABORT_ERR'
+
+  constructor (cause: CloseInfo) {
+    super(`The connection has ended with ${cause.code} (${cause.cause})`, { cause })
   }
 }

@@ -1,16 +1,16 @@
-import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { assertCancelOptions, type CancelOptions } from './arguments.js'
-import { assertClose, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
+import { assertClose, ConnectionEndedError, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
 import { diagnostics } from './diagnostics.js'
-import { KeepAlive, type KeepAliveTransport } from './keep-alive.js'
+import { KeepAlive } from './keep-alive.js'
 import { Message } from './message.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
 import { receiveLimits, ReceiveQueue } from './receive-queue.js'
-import { Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
+import { Sender, toSendable, type Sendable, type SendOptions } from './sender.js'
+import { keepAliveTransport, sendTransport } from './transport.js'
 
 /** A message, and the connection on which it came. */
 export type WebSocketMessage = Message<AsyncWebSocket>
@@ -75,7 +75,9 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#queue = new ReceiveQueue(receiveLimits(receiveHighWaterMark, server.maxPayload, socket.extensions !== ''), socket)
     this.#sender = new Sender(sendTransport(socket, transport), sendLimits)
     // Without a count of its bytes, as under injectWS, nothing tells whether the peer lives
-    this.#keepAlive = new KeepAlive(this.#keepAliveTransport(), 'bytesRead' in transport ? keepAlive : null)
+    this.#keepAlive = new KeepAlive(
+      keepAliveTransport(socket, transport, () => this.#queue.look(), () => this.#cutOff('keep-alive')),
+      'bytesRead' in transport ? keepAlive : null)
     let resolveClosed!: (info: CloseInfo) => void // set before the constructor of the promise returns
     this.closed = new Promise((resolve) => { resolveClosed = resolve })
     this.#resolveClosed = resolveClosed
@@ -319,19 +321,6 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     if (diagnostics.dropped.hasSubscribers) diagnostics.dropped.publish({ connection: this, direction, reason, bytes })
   }
 
-  #keepAliveTransport (): KeepAliveTransport {
-    const { socket, transport } = this.#parts
-    const queue = this.#queue
-    const cutOff = () => this.#cutOff('keep-alive')
-    return {
-      get inboundBytes () { return (transport as Socket).bytesRead }, // where it has none, it is not asked
-      get isPaused () { return socket.isPaused },
-      ping: (payload) => socket.ping(payload),
-      look: () => queue.look(),
-      terminate: cutOff
-    }
-  }
-
   #socketOnMessage (bytes: Buffer, isBinary: boolean): void {
     this.#received.messages++
     this.#received.bytes += bytes.length
@@ -400,27 +389,5 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
       duration: Math.round(performance.now() - this.#openedAt),
       ...(this.#isAwaited && { received: this.#received, sent: { messages, bytes, dropped: this.#dropped } })
     }, 'websocket closed')
-  }
-}
-
-function sendTransport (socket: WebSocket, transport: Duplex): SendTransport {
-  return {
-    get bufferedAmount () { return socket.bufferedAmount },
-    send (data, options, onFlushed) {
-      // The write that is under way when the connection is cut off reports no error
-      socket.send(data, options, onFlushed && ((error) => {
-        if (error == null && !transport.destroyed) onFlushed()
-      }))
-    }
-  }
-}
-
-/** The reason of `ws.signal`. */
-class ConnectionEndedError extends Error {
-  override readonly name = 'AbortError'
-  readonly code = 'ABORT_ERR'
-
-  constructor (cause: CloseInfo) {
-    super(`The connection has ended with ${cause.code} (${cause.cause})`, { cause })
   }
 }

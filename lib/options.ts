@@ -169,14 +169,17 @@ function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): 
   if (clientTracking === false) throw badOption('options.clientTracking', 'true: app.close() needs it', clientTracking)
   return {
     // Answers to pings that wait for the network. ws drops the connection at 60, which one write of an honest client
-    // can exceed; a few thousand of at most 127 bytes are still bounded.
-    maxPendingAutoPongs: 4096,
+    // can exceed; so many are in one read of a socket, and at 127 bytes each still bounded.
+    maxPendingAutoPongs: 10_923,
     ...server,
     maxPayload: readMaxPayload(options, bodyLimit),
     closeTimeout: readCloseTimeout(options),
     perMessageDeflate: readCompression(options)
   }
 }
+
+/** ws reads the limit as a 32-bit integer: a larger one would wrap around. */
+const MAX_PAYLOAD = 2 ** 31 - 1
 
 function readCloseTimeout ({ closeTimeout, options }: WebSocketAsyncOptions): number {
   const { closeTimeout: upstream } = (options ?? {}) as { closeTimeout?: number } // the types do not name it
@@ -190,8 +193,10 @@ function readMaxPayload ({ maxPayload, options }: WebSocketAsyncOptions, bodyLim
   if (maxPayload !== undefined && options?.maxPayload !== undefined) {
     throw badOption('options.maxPayload', 'only one of maxPayload and options.maxPayload', options.maxPayload)
   }
-  const value = maxPayload ?? options?.maxPayload ?? bodyLimit
-  if (!Number.isSafeInteger(value) || value < 1) throw badOption('maxPayload', 'a positive number of bytes', value)
+  const value = maxPayload ?? options?.maxPayload ?? Math.min(bodyLimit, MAX_PAYLOAD)
+  if (!Number.isSafeInteger(value) || value < 1 || value > MAX_PAYLOAD) {
+    throw badOption('maxPayload', `a number of bytes from 1 to ${MAX_PAYLOAD}`, value)
+  }
   return value
 }
 

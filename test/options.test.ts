@@ -65,6 +65,7 @@ t.test('a bad option is refused at registration, by its name and its value', asy
     [{ shutdown: { timeout: 86_400_000 } }, /shutdown.timeout.*pluginTimeout.*86400000/],
     [{ maxPayload: 0 }, /maxPayload.*0/],
     [{ maxPayload: 1.5 }, /maxPayload.*1.5/],
+    [{ maxPayload: 2 ** 31 }, /maxPayload.*2147483648/],
     [{ maxPayload: 1, options: { maxPayload: 2 } }, /options.maxPayload.*2/],
     [{ compression: 'yes' }, /compression.*'yes'/],
     [{ compression: true, options: { perMessageDeflate: true } }, /options.perMessageDeflate/],
@@ -79,6 +80,10 @@ t.test('a bad option is refused at registration, by its name and its value', asy
     await t.rejects(Promise.resolve(registered).then(() => app.ready()), { code: /^FST_WSA_(BAD_OPTION|INVALID_CLOSE)$/, message }, JSON.stringify(options))
     await app.close()
   }
+})
+
+t.test('a bodyLimit beyond what ws can hold is the largest that it can', async (t) => {
+  t.equal(readOptions({}, 2 ** 40).server.maxPayload, 2 ** 31 - 1)
 })
 
 t.test('keepAlive: false turns it off', async (t) => {
