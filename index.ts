@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import { Collection } from './lib/collection.js'
 import type { AsyncWebSocket } from './lib/connection.js'
 import { injectionServer, joinServer, upgradeListener, upgradeRouter, type Upgrades } from './lib/gate.js'
+import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
 import { readOptions, type WebSocketAsyncOptions } from './lib/options.js'
 import { acceptIn, routeHooks } from './lib/routes.js'
 import type { AcceptOptions } from './lib/upgrade.js'
@@ -12,12 +13,23 @@ import type { AcceptOptions } from './lib/upgrade.js'
 export { WebSocketCloseError, type CloseCause, type CloseInfo } from './lib/close.js'
 export type { CancelOptions } from './lib/arguments.js'
 export type { AsyncWebSocket, WebSocketData, WebSocketMessage } from './lib/connection.js'
+export { InjectRefusedError, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
 export type { ShutdownOptions, WebSocketAsyncOptions } from './lib/options.js'
 export type { PingPolicy, PingPolicyOptions } from './lib/ping-policy.js'
 export type { Sendable, SendOptions } from './lib/sender.js'
 export type { AcceptOptions } from './lib/upgrade.js'
 
 declare module 'fastify' {
+  interface FastifyInstance {
+    /**
+     * Connects to a route of this app without a port, for tests: through the app's own server, so that hooks, routing and
+     * the closing handshake behave as over TCP. Resolves to a client that is awaited as the server's connection is. Rejects
+     * with an `InjectRefusedError` (`statusCode`, `headers`, `body`, `json()`) where the server answered HTTP. The app need not
+     * listen; `app.close()` ends the client too.
+     */
+    injectWebSocketAsync (path: string, options?: InjectOptions): Promise<InjectedWebSocket>
+  }
+
   interface FastifyRequest {
     /** Whether the client asks for a WebSocket; in every hook too. */
     readonly isWebSocketUpgrade: boolean
@@ -61,6 +73,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   const route = upgradeRouter(app, upgrades, { server: app.websocketServer, settings, collection, log: app.log })
   const server = (settings.server.server ?? app.server) as Server // Fastify's type leaves the kind of server open
   server.on('upgrade', upgradeListener(server, route))
+  app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
 }
 
 // Our own hooks have closed every connection by then

@@ -1,6 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { badOption } from './arguments.js'
-import type { AsyncWebSocket } from './connection.js'
+import type { CloseInfo } from './close.js'
+import type { AsyncWebSocket, ConnectionOwner, Traffic } from './connection.js'
+import { diagnostics } from './diagnostics.js'
 import type { Settings } from './options.js'
 
 /** An upgrade request that is neither a connection yet nor fully answered. */
@@ -20,7 +22,7 @@ const MAX_TURNS = 1000
 const STEP = 10
 
 /** What is alive in the app, and how it ends when the app closes. */
-export class Collection {
+export class Collection implements ConnectionOwner {
   readonly upgrades = new Set<PendingUpgrade>()
   readonly #connections = new Set<AsyncWebSocket>()
   readonly #handlers = new Set<Promise<unknown>>()
@@ -44,11 +46,20 @@ export class Collection {
 
   add (connection: AsyncWebSocket): void {
     this.#connections.add(connection)
+    if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection })
   }
 
-  delete (connection: AsyncWebSocket): void {
+  delete (connection: AsyncWebSocket, closeInfo: CloseInfo, traffic: Traffic): void {
     this.#connections.delete(connection)
     this.#onRemoval?.()
+    const { code, cause, error } = closeInfo
+    const duration = Math.round(performance.now() - connection.openedAt)
+    connection.request.log.info({ code, cause, ...(error && { err: error }), duration, ...traffic }, 'websocket closed')
+    if (diagnostics.close.hasSubscribers) diagnostics.close.publish({ connection, closeInfo })
+  }
+
+  dropped (connection: AsyncWebSocket, direction: 'in' | 'out', reason: string, bytes: number): void {
+    if (diagnostics.dropped.hasSubscribers) diagnostics.dropped.publish({ connection, direction, reason, bytes })
   }
 
   deleteUpgrade (upgrade: PendingUpgrade): void {

@@ -3,12 +3,11 @@ import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { assertCancelOptions, type CancelOptions } from './arguments.js'
 import { assertClose, ConnectionEndedError, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
-import { diagnostics } from './diagnostics.js'
 import { KeepAlive } from './keep-alive.js'
 import { Message } from './message.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
-import { receiveLimits, ReceiveQueue } from './receive-queue.js'
+import { receiveLimits, ReceiveQueue, type Amount } from './receive-queue.js'
 import { Sender, toSendable, type Sendable, type SendOptions } from './sender.js'
 import { keepAliveTransport, sendTransport } from './transport.js'
 
@@ -18,15 +17,25 @@ export type WebSocketMessage = Message<AsyncWebSocket>
 /** The type of `ws.data`: augment it with what your application keeps on a connection. */
 export interface WebSocketData {}
 
-/** @internal What a connection is made of, and what it knows of the app. */
+/** @internal Where a connection is at home, and hears of the app. */
+export interface ConnectionOwner {
+  readonly isClosing: boolean
+  /** Called once, when the connection has ended and before `closed` resolves. */
+  delete (connection: AsyncWebSocket, closeInfo: CloseInfo, traffic: Traffic): void
+  /** A message was dropped: one that came, or one that was to be sent. */
+  dropped (connection: AsyncWebSocket, direction: 'in' | 'out', reason: string, bytes: number): void
+}
+
+/** @internal What passed through a connection; of one whose messages go to the application's own listeners it is not known. */
+export type Traffic = { received: Amount, sent: Amount & { dropped: number } } | Record<never, never>
+
+/** @internal What a connection is made of. */
 export interface ConnectionParts {
   readonly socket: WebSocket
   readonly transport: Duplex
   readonly request: FastifyRequest
   readonly settings: Settings
-  isAppClosing (): boolean
-  /** Called once, when the connection has ended and before `closed` resolves. */
-  onEnd (connection: AsyncWebSocket): void
+  readonly owner: ConnectionOwner
 }
 
 /** A WebSocket connection that is awaited instead of listened to. */
@@ -47,7 +56,8 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   readonly #sender: Sender
   readonly #keepAlive: KeepAlive
   readonly #reader: unknown // ws's listener for the data of the transport
-  readonly #openedAt = performance.now()
+  /** @internal When it was opened, on the clock of `performance.now()`. */
+  readonly openedAt = performance.now()
   readonly #resolveClosed: (info: CloseInfo) => void
   // 'open' until a send would be refused, 'closed' when the TCP connection is gone
   #state: 'open' | 'closing' | 'closed' = 'open'
@@ -92,7 +102,6 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     transport.on('end', () => this.#transportOnEnd())
     transport.on('error', (error: Error) => { this.#error ??= error })
     this.#keepAlive.start()
-    if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection: this })
   }
 
   /** The subprotocol that was agreed upon, or `''`. */
@@ -276,7 +285,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   #close (code: number | undefined, reason: string | undefined, cause: CloseCause): void {
     if (this.isClosed) return
     const { shutdown } = this.#parts.settings
-    const isShutdown = this.#parts.isAppClosing()
+    const isShutdown = this.#parts.owner.isClosing
     this.#sender.flush()
     this.#leaveOpen(isShutdown && cause !== 'handler-failed' ? 'shutdown' : cause)
     // A paused socket would not see the peer's answer
@@ -304,7 +313,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   #drop (data: string | Buffer): boolean {
     this.#dropped++
-    this.#publishDropped('out', 'slow-consumer', Buffer.byteLength(data))
+    this.#parts.owner.dropped(this, 'out', 'slow-consumer', Buffer.byteLength(data))
     if (this.#parts.settings.slowConsumer === 'close') {
       this.#sender.end() // what waits for its turn would only make the peer later
       this.#close(1013, 'too slow', 'slow-consumer')
@@ -314,11 +323,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   #discard (bytes: Buffer, reason: string): void {
     this.#discarded++
-    this.#publishDropped('in', reason, bytes.length)
-  }
-
-  #publishDropped (direction: 'in' | 'out', reason: string, bytes: number): void {
-    if (diagnostics.dropped.hasSubscribers) diagnostics.dropped.publish({ connection: this, direction, reason, bytes })
+    this.#parts.owner.dropped(this, 'in', reason, bytes.length)
   }
 
   #socketOnMessage (bytes: Buffer, isBinary: boolean): void {
@@ -355,17 +360,20 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#closeTimer = setTimeout(() => this.#cutOff('connection-lost'), server.closeTimeout)
   }
 
-  /** The end, in this order: state, timers, who waits, the app's collection, `closed`, `signal`, the log. */
+  /** The end, in this order: state, timers, who waits, the owner, `closed`, `signal`. */
   #socketOnClose (code: number, reason: string): void {
     this.#leaveOpen('connection-lost')
     this.#state = 'closed'
     clearTimeout(this.#closeTimer)
     const info = this.#closeInfo = this.#describeEnd(code, reason)
-    this.#parts.onEnd(this)
+    this.#parts.owner.delete(this, info, this.#traffic())
     this.#resolveClosed(info)
     this.#aborter?.abort(new ConnectionEndedError(info))
-    this.#logEnd(info)
-    if (diagnostics.close.hasSubscribers) diagnostics.close.publish({ connection: this, closeInfo: info })
+  }
+
+  #traffic (): Traffic {
+    const { messages, bytes } = this.#sender
+    return this.#isAwaited ? { received: this.#received, sent: { messages, bytes, dropped: this.#dropped } } : {}
   }
 
   #describeEnd (code: number, reason: string): CloseInfo {
@@ -378,16 +386,5 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
       unread: this.#queue.length + this.#discarded,
       unsent: this.#sender.unsent
     })
-  }
-
-  #logEnd ({ code, cause, error }: CloseInfo): void {
-    const { messages, bytes } = this.#sender
-    this.request.log.info({
-      code,
-      cause,
-      ...(error && { err: error }),
-      duration: Math.round(performance.now() - this.#openedAt),
-      ...(this.#isAwaited && { received: this.#received, sent: { messages, bytes, dropped: this.#dropped } })
-    }, 'websocket closed')
   }
 }

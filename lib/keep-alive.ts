@@ -62,11 +62,12 @@ export class KeepAlive {
   /** The round trip in ms, or `null` on timeout or at the end of the connection. */
   ping (timeout: number): Promise<number | null> {
     return new Promise((resolve) => {
+      let timer: NodeJS.Timeout | undefined
       const ping = this.#send((latency) => {
         clearTimeout(timer)
         resolve(latency)
       })
-      const timer = timeout === Infinity ? undefined : setTimeout(() => ping.settle(null), timeout)
+      if (timeout !== Infinity) timer = setTimeout(() => ping.settle(null), timeout)
     })
   }
 

@@ -210,13 +210,10 @@ export class Upgrade {
       transport: this.#socket,
       request,
       settings,
-      isAppClosing: () => collection.isClosing,
-      onEnd: (connection) => {
-        collection.delete(connection)
-        this.response.emit('close') // a handler that returned its reply waits for that
-      }
+      owner: collection
     })
     collection.add(connection)
+    connection.closed.then(() => this.response.emit('close')) // a handler that returned its reply waits for that
     this.#letGo()
     server.emit('connection', socket, this.#raw)
     onOpen(connection)
