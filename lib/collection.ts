@@ -24,6 +24,8 @@ const STEP = 10
 /** What is alive in the app, and how it ends when the app closes. */
 export class Collection implements ConnectionOwner {
   readonly upgrades = new Set<PendingUpgrade>()
+  /** How many of them are being accepted. */
+  opening = 0
   readonly #connections = new Set<AsyncWebSocket>()
   readonly #handlers = new Set<Promise<unknown>>()
   readonly #settings: Settings['shutdown']

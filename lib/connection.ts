@@ -5,6 +5,7 @@ import { assertCancelOptions, type CancelOptions } from './arguments.js'
 import { assertClose, ConnectionEndedError, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
 import { KeepAlive } from './keep-alive.js'
 import { Message } from './message.js'
+import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
 import { receiveLimits, ReceiveQueue, type Amount } from './receive-queue.js'
@@ -26,12 +27,15 @@ export interface ConnectionOwner {
   dropped (connection: AsyncWebSocket, direction: 'in' | 'out', reason: string, bytes: number): void
 }
 
-/** @internal What passed through a connection; of one whose messages go to the application's own listeners it is not known. */
-export type Traffic = { received: Amount, sent: Amount & { dropped: number } } | Record<never, never>
+/** @internal What passed through a connection. */
+export interface Traffic {
+  readonly received: Amount
+  readonly sent: Amount & { readonly dropped: number }
+}
 
 /** @internal What a connection is made of. */
 export interface ConnectionParts {
-  readonly socket: WebSocket
+  readonly socket: ObservedSocket
   readonly transport: Duplex
   readonly request: FastifyRequest
   readonly settings: Settings
@@ -97,6 +101,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     socket.on('closing', (code: number, reason: string) => this.#socketOnClosing(code, reason))
     socket.on('close', (code: number, reason: Buffer) => this.#socketOnClose(code, reason.toString()))
     socket.on('error', (error: Error) => this.#socketOnError(error)) // without a listener it would end the process
+    socket.on('message', (bytes: Buffer, isBinary: boolean) => this.#socketOnMessage(bytes, isBinary))
     socket.on('pong', (payload: Buffer) => this.#keepAlive.pongOnReceive(payload.toString('latin1')))
     transport.on('resume', () => this.#keepAlive.readingOnResume())
     transport.on('end', () => this.#transportOnEnd())
@@ -231,9 +236,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   /** @internal From here on messages are queued for `receiveMessageAsync`, and the handler's promise is the lifetime. */
   startReceiving (): void {
-    if (this.#isAwaited) return
     this.#isAwaited = true
-    this.socket.on('message', (bytes: Buffer, isBinary: boolean) => this.#socketOnMessage(bytes, isBinary))
   }
 
   /** @internal */
@@ -329,6 +332,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   #socketOnMessage (bytes: Buffer, isBinary: boolean): void {
     this.#received.messages++
     this.#received.bytes += bytes.length
+    if (!this.#isAwaited) return // it is the application's own listener that takes it
     if (this.#state !== 'open' || this.#isDraining) {
       this.#discard(bytes, 'closing')
     } else if (!this.pingPolicy.isEcho(bytes, isBinary) && !this.#queue.push(new Message<AsyncWebSocket>(bytes, isBinary, this))) {
@@ -372,8 +376,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   }
 
   #traffic (): Traffic {
-    const { messages, bytes } = this.#sender
-    return this.#isAwaited ? { received: this.#received, sent: { messages, bytes, dropped: this.#dropped } } : {}
+    return { received: this.#received, sent: { ...this.#parts.socket.sent, dropped: this.#dropped } }
   }
 
   #describeEnd (code: number, reason: string): CloseInfo {

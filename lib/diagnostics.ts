@@ -6,7 +6,7 @@ export const diagnostics = {
   open: channel('fastify-websocket-async:open'),
   /** A connection has ended: `{ connection, closeInfo }`. */
   close: channel('fastify-websocket-async:close'),
-  /** An upgrade was refused: `{ request, error }`. */
+  /** An upgrade for which a connection was asked, or that we ended, has ended without one: `{ request, error }`. */
   refused: channel('fastify-websocket-async:refused'),
   /** A message was dropped: `{ connection, direction: 'in' | 'out', bytes, reason }`. */
   dropped: channel('fastify-websocket-async:dropped')

@@ -3,8 +3,8 @@ import type { Socket } from 'node:net'
 import { finished } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { WebSocket, WebSocketServer } from 'ws'
-import { withClosingEvent } from './closing-socket.js'
 import { asksForWebSocket } from './handshake.js'
+import { observed } from './observed-socket.js'
 import { serveAsPlainHttp } from './plain-http.js'
 import { Upgrade, type UpgradeContext } from './upgrade.js'
 
@@ -61,7 +61,8 @@ export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context
       app.routing(raw, response)
     } catch (error) {
       context.log.warn({ err: error }, 'websocket upgrade could not be routed')
-      socket.destroy()
+      if (response.headersSent) socket.destroy()
+      else response.writeHead(500).end()
     }
   }
 }
@@ -76,7 +77,10 @@ export function injectionServer (route: Route): Server {
     finished(socket, () => socket.destroy()) // unlike a net.Socket it does not close when both its sides have ended
     const response = new ServerResponse(raw)
     response.assignSocket(socket)
-    response.once('prefinish', () => setImmediate(() => socket.destroy())) // on such a stream there is no `finish`
+    response.once('prefinish', () => setImmediate(() => {
+      response.emit('finish') // there is none on such a stream
+      socket.destroy()
+    }))
     route(raw, response, socket, head)
   }
   return { on: ignore, removeListener: ignore, emit } as unknown as Server // these three are all that is called
@@ -85,7 +89,7 @@ export function injectionServer (route: Route): Server {
 /** Lets each upgrade choose its subprotocol and its headers, and hear of a handshake that `ws` refuses. */
 export function joinServer (server: WebSocketServer, upgrades: Upgrades): void {
   const { options } = server
-  options.WebSocket = withClosingEvent(options.WebSocket as typeof WebSocket) // ws fills it in
+  options.WebSocket = observed(options.WebSocket as typeof WebSocket) // ws fills it in
   const handleProtocols = options.handleProtocols ?? firstOffered
   options.handleProtocols = (offered, raw) => upgrades.get(raw)?.subprotocol ?? handleProtocols(offered, raw)
   server.on('headers', (lines, raw) => { lines.push(...upgrades.get(raw)?.headerLines ?? []) })

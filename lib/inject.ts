@@ -1,8 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
-import type { WebSocket } from 'ws'
-import { withClosingEvent } from './closing-socket.js'
 import { AsyncWebSocket, type ConnectionOwner } from './connection.js'
+import { observed, type ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
 import { streamPair, type StreamEnd } from './stream-pair.js'
 
@@ -44,7 +43,7 @@ export class InjectedWebSocket extends AsyncWebSocket {
   readonly #stream: StreamEnd
 
   /** @internal */
-  constructor (socket: WebSocket, stream: StreamEnd, settings: Settings) {
+  constructor (socket: ObservedSocket, stream: StreamEnd, settings: Settings) {
     super({ socket, transport: stream, request: undefined as never, settings, owner: NOBODY })
     this.#stream = stream
     this.startReceiving()
@@ -77,7 +76,7 @@ const NOBODY: ConnectionOwner = { isClosing: false, delete () {}, dropped () {} 
 /** `app.injectWebSocketAsync` */
 export function injectInto (app: FastifyInstance, server: Server, settings: Settings) {
   // What the server of `ws` makes connections of is its class, with our events: their common base connects as well
-  const Client = withClosingEvent(Object.getPrototypeOf(app.websocketServer.options.WebSocket))
+  const Client = observed(Object.getPrototypeOf(app.websocketServer.options.WebSocket))
   const clientSettings: Settings = { ...settings, keepAlive: null, receiveTimeout: Infinity }
 
   return async function injectWebSocketAsync (path: string, options: InjectOptions = {}): Promise<InjectedWebSocket> {
@@ -90,7 +89,7 @@ export function injectInto (app: FastifyInstance, server: Server, settings: Sett
       const clientOptions = { headers, createConnection: () => near, closeTimeout: settings.server.closeTimeout }
       const socket = new Client(`ws://localhost${path}`, subprotocols, clientOptions)
       // Before this listener returns nothing of what the server has sent is read
-      socket.on('open', () => resolve(new InjectedWebSocket(socket, near, clientSettings)))
+      socket.on('open', () => resolve(new InjectedWebSocket(socket as ObservedSocket, near, clientSettings)))
       socket.on('error', reject)
       socket.on('unexpected-response', (_request, response: IncomingMessage) => {
         readBody(response).then((body) => reject(new InjectRefusedError(response.statusCode as number, response.headers, body)), reject) // a response has a status

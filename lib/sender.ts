@@ -39,9 +39,6 @@ const SENT = Promise.resolve(true)
  * room. A message that waits for its turn is still ours: its call can be cancelled.
  */
 export class Sender {
-  /** What was handed over so far. */
-  messages = 0
-  bytes = 0
   readonly #transport: SendTransport
   readonly #limits: SendLimits
   readonly #queue = new Set<Call>()
@@ -102,8 +99,6 @@ export class Sender {
     const { data, size, compress } = call
     this.#dequeue(call)
     call.isHandedOver = true
-    this.messages++
-    this.bytes += size
     const options = { binary: typeof data !== 'string', compress }
     if (this.#transport.bufferedAmount + size < this.#limits.highWaterMark) {
       this.#transport.send(data, options)

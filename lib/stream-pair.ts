@@ -45,7 +45,8 @@ export class StreamEnd extends Duplex {
     const resumeWriter = this.#resumeWriter
     this.#resumeWriter = undefined
     resumeWriter?.(brokenPipe())
-    if (!this.peer.destroyed && !this.writableFinished) this.peer.push(null)
+    // After what is on its way
+    setImmediate(() => { if (!this.peer.destroyed && !this.peer.readableEnded) this.peer.push(null) })
     done(error)
   }
 }

@@ -1,13 +1,14 @@
 import { STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import type { WebSocket, WebSocketServer } from 'ws'
+import type { WebSocketServer } from 'ws'
 import { assertPlainObject, badOption } from './arguments.js'
 import type { Collection } from './collection.js'
 import { AsyncWebSocket } from './connection.js'
 import { diagnostics } from './diagnostics.js'
 import { errors } from './errors.js'
 import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.js'
+import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
 
 export interface AcceptOptions {
@@ -46,12 +47,14 @@ export class Upgrade {
   #head: Buffer
   #log: FastifyBaseLogger // of the request, once there is one
   #state: 'undecided' | 'answered' | 'gone' | 'accepted' = 'undecided'
+  #request: FastifyRequest | undefined
   #reply: FastifyReply | undefined // while the handler may accept
   #opening: Promise<AsyncWebSocket> | undefined
   #connection: AsyncWebSocket | undefined
   #isAnswering = false // from `reply.send()` on, while its hooks run
   #isHandedOver = false // to the server of `ws`, which may answer by itself
   #failToOpen: ((error: Error) => void) | undefined
+  #refusal: unknown // why it was not accepted, the last time that was asked
   #whyNot: (() => FastifyError) | undefined // set when we ended it ourselves
   #timer: NodeJS.Timeout | undefined
 
@@ -82,6 +85,7 @@ export class Upgrade {
       return callNotFound.call(reply)
     }
     this.#log = request.log
+    this.#request = request
     request.ws = true // as `@fastify/websocket` has it
   }
 
@@ -118,7 +122,7 @@ export class Upgrade {
       this.#opening ??= this.#begin(request, options, onOpen)
       return await this.#opening
     } catch (error) {
-      if (diagnostics.refused.hasSubscribers) diagnostics.refused.publish({ request, error })
+      this.#refusal = error
       throw error
     }
   }
@@ -178,12 +182,13 @@ export class Upgrade {
     await this.#assertOrigin(request)
     const reply = this.#assertUndecided(request) // time may have passed
     const { server, settings: { maxConnections }, collection } = this.#context
-    if (collection.size >= maxConnections) throw new errors.FST_WSA_TOO_MANY_CONNECTIONS(collection.size)
+    if (collection.size + collection.opening >= maxConnections) throw new errors.FST_WSA_TOO_MANY_CONNECTIONS(maxConnections)
     try {
       // It calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
       this.#isHandedOver = true
+      collection.opening++
       server.handleUpgrade(this.#raw, this.#socket, this.#head, (socket) => {
-        resolve(this.#serverOnAccept(socket, request, reply, onOpen))
+        resolve(this.#serverOnAccept(socket as ObservedSocket, request, reply, onOpen)) // the server makes no other
       })
     } catch (error) {
       this.#socket.destroy()
@@ -199,7 +204,7 @@ export class Upgrade {
   }
 
   // A frame may have come with the handshake: whoever listens must do so before this returns
-  #serverOnAccept (socket: WebSocket, request: FastifyRequest, reply: FastifyReply, onOpen: OnOpen): AsyncWebSocket {
+  #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, onOpen: OnOpen): AsyncWebSocket {
     this.#state = 'accepted'
     this.response.detachSocket(this.#socket)
     reply.hijack()
@@ -245,6 +250,7 @@ export class Upgrade {
   #responseOnFinish (): void {
     if (this.#state !== 'undecided') return
     this.#state = 'answered'
+    this.#publishRefusal()
     // Closing at once would reset the connection where the client had sent more than its request, and the answer with it
     this.#socket.end()
     this.#socket.resume()
@@ -262,6 +268,7 @@ export class Upgrade {
   /** Whoever waits for the upgrade, or asks for it later, is told why there is none. */
   #end (whyNot: () => FastifyError): FastifyError {
     this.#whyNot = whyNot
+    this.#refusal = whyNot()
     this.#failToOpen?.(whyNot())
     return whyNot()
   }
@@ -271,8 +278,18 @@ export class Upgrade {
     if (this.#state !== 'undecided') return
     this.#state = 'gone'
     if (this.#whyNot === undefined) this.#log.info('websocket upgrade ended: the client left before it was answered')
-    this.#failToOpen?.(new errors.FST_WSA_CLIENT_GONE())
+    if (this.#failToOpen !== undefined) {
+      const error = new errors.FST_WSA_CLIENT_GONE()
+      this.#refusal ??= error
+      this.#failToOpen(error)
+    }
+    this.#publishRefusal()
     this.#raw.destroy?.() // aborts `request.signal`; a request that was injected is no stream
+  }
+
+  #publishRefusal (): void {
+    if (this.#refusal === undefined || !diagnostics.refused.hasSubscribers) return
+    diagnostics.refused.publish({ request: this.#request, error: this.#refusal })
   }
 
   #letGo (): void {
@@ -280,6 +297,7 @@ export class Upgrade {
     this.#head = Buffer.alloc(0)
     this.#socket.off('error', socketOnError)
     this.#socket.off('close', this.#socketOnClose)
+    if (this.#isHandedOver) this.#context.collection.opening--
     this.#context.collection.deleteUpgrade(this)
   }
 

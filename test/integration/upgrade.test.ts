@@ -1,11 +1,11 @@
 import type { IncomingMessage } from 'node:http'
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import cookie from '@fastify/cookie'
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import t from 'tap'
 import websocketAsync from '../../index.js'
-import { buildApp, listen } from '../fixtures/app.js'
+import { buildApp, connectTo, listen } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
 import { captureLog } from '../fixtures/log.js'
 import { closeFrame, connectRaw, frame, handshake, KEY, openRaw } from '../fixtures/raw-client.js'
@@ -411,7 +411,7 @@ t.test('a client that keeps its side open after an HTTP answer is cut off', asyn
   app.get('/', async () => 'plain')
   const closed = deferred()
   app.server.on('connection', (socket: Socket) => socket.on('close', () => closed.resolve()))
-  const socket = connect({ port: await listen(app), host: '127.0.0.1', allowHalfOpen: true })
+  const socket = connectTo(await listen(app), { allowHalfOpen: true })
   t.teardown(() => socket.destroy())
   socket.resume().write(handshake('/'))
   const start = performance.now()
