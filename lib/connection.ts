@@ -18,7 +18,7 @@ export type WebSocketMessage = Message<AsyncWebSocket>
 /** The type of `ws.data`: augment it with what your application keeps on a connection. */
 export interface WebSocketData {}
 
-/** @internal Where a connection is at home, and hears of the app. */
+/** Where a connection is at home, and hears of the app. */
 export interface ConnectionOwner {
   readonly isClosing: boolean
   /** Called once, when the connection has ended and before `closed` resolves. */
@@ -27,13 +27,13 @@ export interface ConnectionOwner {
   dropped (connection: AsyncWebSocket, direction: 'in' | 'out', reason: string, bytes: number): void
 }
 
-/** @internal What passed through a connection. */
+/** What passed through a connection. */
 export interface Traffic {
   readonly received: Amount
   readonly sent: Amount & { readonly dropped: number }
 }
 
-/** @internal What a connection is made of. */
+/** What a connection is made of. */
 export interface ConnectionParts {
   readonly socket: ObservedSocket
   readonly transport: Duplex
