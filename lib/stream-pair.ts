@@ -20,6 +20,11 @@ export class StreamEnd extends Duplex {
   peer!: StreamEnd // set before anybody sees it
   #resumeWriter: ((error?: Error) => void) | undefined // of the peer
 
+  // What was written together arrives together
+  override _writev (chunks: { chunk: Buffer }[], done: (error?: Error) => void): void {
+    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), 'binary', done)
+  }
+
   override _write (chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error) => void): void {
     setImmediate(() => {
       const { peer } = this

@@ -6,7 +6,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import type { CloseInfo, WebSocketAsyncOptions } from '../../index.js'
-import { buildApp, listen, type Options } from '../fixtures/app.js'
+import { buildApp, listen, needsTcp, type Options } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
 import { captureLog, type LogLine } from '../fixtures/log.js'
 import { closeFrame, connectRaw, frame, handshake, openRaw, RawClient } from '../fixtures/raw-client.js'
@@ -129,7 +129,7 @@ for (const [name, { option, cases }] of Object.entries(matrix)) {
   })
 }
 
-t.test('a client that is refused and does not leave is cut off', async (t) => {
+t.test('a client that is refused and does not leave is cut off', needsTcp, async (t) => {
   const { app, serverOnClose } = await buildEcho(t)
   const socket = connect({ port: await listen(app), host: '127.0.0.1', allowHalfOpen: true })
   t.teardown(() => socket.destroy())
@@ -410,7 +410,7 @@ t.test('maxPayload', async (t) => {
   }
 })
 
-t.test('maxPayload is 1 MiB where nothing was said', async (t) => {
+t.test('maxPayload is 1 MiB where nothing was said', needsTcp, async (t) => {
   const app = await buildApp(t)
   const ended = deferred<CloseInfo>()
   app.get('/', async (request) => {

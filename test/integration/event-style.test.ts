@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import type { CloseInfo } from '../../index.js'
-import { buildApp, listen } from '../fixtures/app.js'
+import { buildApp, listen, needsTcp } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
 import { captureLog } from '../fixtures/log.js'
 import { closeFrame, connectRaw, frame, handshake, openRaw } from '../fixtures/raw-client.js'
@@ -97,7 +97,7 @@ t.test('getWebSocketAsync() gives the wrapper there too, and scope is lifetime f
   t.match(await ended.promise, { code: 1000, cause: 'handler-returned' })
 })
 
-t.test('websocketServer emits connection for every route', async (t) => {
+t.test('websocketServer emits connection for every route', needsTcp, async (t) => {
   const app = await buildApp(t)
   const urls: (string | undefined)[] = []
   app.websocketServer.on('connection', (_socket, request) => { urls.push(request.url) })

@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { WebSocketCloseError, type AsyncWebSocket, type CloseInfo } from '../../index.js'
-import { buildApp, listen } from '../fixtures/app.js'
+import { buildApp, listen, needsTcp } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
 import { captureLog } from '../fixtures/log.js'
 import { closeFrame, frame, openRaw } from '../fixtures/raw-client.js'
@@ -368,7 +368,7 @@ t.test('the timer for a half-closed client is cleared at the end', async (t) => 
   t.same(process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout'), [])
 })
 
-t.test('messages that ws puts out after the FIN are received too', async (t) => {
+t.test('messages that ws puts out after the FIN are received too', needsTcp, async (t) => {
   for (const options of [{ compression: { threshold: 0 } }, { options: { allowSynchronousEvents: false } }]) {
     const app = await buildApp(t, options)
     const ended = deferred<{ count: number, info: CloseInfo }>()

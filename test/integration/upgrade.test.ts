@@ -7,7 +7,7 @@ import t from 'tap'
 import websocketAsync from '../../index.js'
 import { buildApp, connectTo, listen } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
-import { captureLog } from '../fixtures/log.js'
+import { captureLog, messagesOf } from '../fixtures/log.js'
 import { closeFrame, connectRaw, frame, handshake, KEY, openRaw } from '../fixtures/raw-client.js'
 
 t.test('a frame that comes with the handshake is the first message, whatever the handler waits for', async (t) => {
@@ -62,7 +62,7 @@ t.test('a handler that refuses is answered as plain HTTP', async (t) => {
   t.equal(body, 'go away')
   t.equal(app.websocketServer.clients.size, 0)
   t.equal(lines.filter(({ msg }) => msg === 'request completed').length, 1)
-  t.same(lines.map(({ msg }) => msg).slice(1), ['incoming request', 'request completed'])
+  t.same(messagesOf(lines), ['incoming request', 'request completed'])
 })
 
 t.test('a hook may answer instead', async (t) => {
@@ -330,7 +330,7 @@ t.test('a client that left, an upgrade that took too long', async (t) => {
     client.socket.resetAndDestroy()
     t.match(await settled, { code: 'FST_WSA_CLIENT_GONE' })
     await nextTurn()
-    t.same(lines.map(({ msg }) => msg).slice(1), ['incoming request', 'websocket upgrade ended: the client left before it was answered'])
+    t.same(messagesOf(lines), ['incoming request', 'websocket upgrade ended: the client left before it was answered'])
   })
   await t.test('timed out', async (t) => {
     const { lines, logger } = captureLog()
@@ -349,7 +349,7 @@ t.test('a client that left, an upgrade that took too long', async (t) => {
     t.equal(await client.all(), '')
     t.match(await settled, { code: 'FST_WSA_UPGRADE_TIMEOUT', message: /50 ms/ })
     await nextTurn()
-    t.same(lines.map(({ msg }) => msg).slice(1), ['incoming request', 'websocket upgrade timed out'])
+    t.same(messagesOf(lines), ['incoming request', 'websocket upgrade timed out'])
   })
 })
 
