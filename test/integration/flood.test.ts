@@ -67,8 +67,8 @@ for (const size of [1, MiB]) {
       drained.resolve({ count, gap, info: await ws.closed })
     })
     const port = await listen(app)
-    const stop = await measureRoundTrips(t, port)
     const before = await measureMemory()
+    const stop = await measureRoundTrips(t, port)
 
     const flood = await startFlood(t, port, '/slow', size)
     const written = await flood.written
