@@ -7,6 +7,7 @@ import type { AsyncWebSocket } from './lib/connection.js'
 import { injectionServer, joinServer, upgradeListener, upgradeRouter, type Upgrades } from './lib/gate.js'
 import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
 import { readOptions, type WebSocketAsyncOptions } from './lib/options.js'
+import { assertOnlyOne, claim } from './lib/registration.js'
 import { acceptIn, routeHooks } from './lib/routes.js'
 import type { AcceptOptions } from './lib/upgrade.js'
 
@@ -47,10 +48,13 @@ declare module 'fastify' {
 async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOptions): Promise<void> {
   const { bodyLimit, pluginTimeout } = app.initialConfig as Required<typeof app.initialConfig> // Fastify fills them in
   const settings = readOptions(options, bodyLimit)
+  const server = (settings.server.server ?? app.server) as Server // Fastify's type leaves the kind of server open
+  claim(app, server)
   const collection = new Collection(settings.shutdown, app.log)
   const upgrades: Upgrades = new WeakMap()
   const { rememberHandler, putBackHandler } = routeHooks(upgrades, settings.errorHandler)
 
+  if (settings.preClose !== undefined) app.addHook('preClose', settings.preClose) // while there still are clients to take leave of
   for (const hook of collection.preCloseHooks(pluginTimeout)) app.addHook('preClose', hook)
   app.addHook('onRoute', rememberHandler)
   app.addHook('onResponse', (request, _reply, done) => {
@@ -59,7 +63,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   })
   await app.register(fastifyWebsocket, {
     options: { ...settings.server, server: injectionServer((...upgrade) => route(...upgrade)) },
-    preClose: settings.preClose ?? closeWebSocketServer
+    preClose: closeWebSocketServer
   })
   app.addHook('onRoute', putBackHandler)
   app.addHook('onRequest', (request, reply, done) => {
@@ -71,8 +75,10 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
 
   joinServer(app.websocketServer, upgrades)
   const route = upgradeRouter(app, upgrades, { server: app.websocketServer, settings, collection, log: app.log })
-  const server = (settings.server.server ?? app.server) as Server // Fastify's type leaves the kind of server open
-  server.on('upgrade', upgradeListener(server, route))
+  const serverOnUpgrade = upgradeListener(server, route)
+  server.on('upgrade', serverOnUpgrade)
+  app.addHook('onReady', async () => { assertOnlyOne(app, server) })
+  app.addHook('onClose', async () => { server.off('upgrade', serverOnUpgrade) }) // no sooner: until then it answers 503
   app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
 }
 

@@ -49,9 +49,17 @@ export const errors = {
     'FST_WSA_NOT_IN_HANDLER',
     'Cannot open a WebSocket outside of a route handler; call getWebSocketAsync() in the handler of the route',
     500),
+  FST_WSA_UPGRADE_TAKEN: createError(
+    'FST_WSA_UPGRADE_TAKEN',
+    'Cannot open a WebSocket: another upgrade listener of the server answers "%s %s"; give it other paths, such as a prefix for @fastify/http-proxy',
+    500),
   FST_WSA_ROUTE_TOO_EARLY: createError(
     'FST_WSA_ROUTE_TOO_EARLY',
     'Cannot open a WebSocket: the route "%s" was declared before the plugin had loaded; await app.register(websocketAsync) first',
+    500),
+  FST_WSA_ALREADY_REGISTERED: createError(
+    'FST_WSA_ALREADY_REGISTERED',
+    'Cannot register the plugin: %s is registered on this server already; register fastify-websocket-async once, at the root, in place of @fastify/websocket and before plugins that bring it, such as mercurius',
     500),
   FST_WSA_BAD_OPTION: createError(
     'FST_WSA_BAD_OPTION',

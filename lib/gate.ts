@@ -17,6 +17,12 @@ export type Upgrades = WeakMap<IncomingMessage, Upgrade>
  */
 export function upgradeListener (server: Server, route: Route) {
   return function serverOnUpgrade (raw: IncomingMessage, socket: Socket, head: Buffer): void {
+    if (server.listenerCount('upgrade') === 1) return take(raw, socket, head)
+    // Whoever else listens, such as @fastify/http-proxy, takes what is his, whichever of us was registered first
+    process.nextTick(() => { if (!isTaken(raw, socket)) take(raw, socket, head) })
+  }
+
+  function take (raw: IncomingMessage, socket: Socket, head: Buffer): void {
     if (isTruncated(server, raw)) {
       socket.end('HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n')
       return
@@ -31,6 +37,12 @@ export function upgradeListener (server: Server, route: Route) {
       serveAsPlainHttp(server, raw, socket, head)
     }
   }
+}
+
+/** Whether another listener answers the request, reads from the socket, or has done away with it. */
+function isTaken (raw: IncomingMessage, socket: Socket): boolean {
+  const { _httpMessage: response } = socket as { _httpMessage?: ServerResponse | null } // Node has no public name for it
+  return response?.req === raw || socket.listenerCount('data') > 0 || socket.destroyed || socket.writableEnded
 }
 
 /** Node drops the headers past a limit: what was dropped may say how long the body is. */

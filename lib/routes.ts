@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest, RouteHandlerMethod, RouteOptions 
 import type { WebSocket } from 'ws'
 import type { AsyncWebSocket } from './connection.js'
 import { errors } from './errors.js'
+import { asksForWebSocket } from './handshake.js'
 import type { Settings } from './options.js'
 import type { Upgrades } from './gate.js'
 import { kAwaitable, type AcceptOptions } from './upgrade.js'
@@ -24,6 +25,8 @@ export function acceptIn (upgrades: Upgrades) {
 // RFC 9110, section 15.5.22: a 426 names the protocol. The Connection header is left to Node: whether the connection is
 // kept is told by it too. HTTP/2 knows neither header.
 function upgradeRequired ({ method, url, raw }: FastifyRequest): Error {
+  const { upgrade: isUpgrade } = raw as { upgrade?: boolean | null } // by Node: it gave the socket to `upgrade` listeners
+  if (isUpgrade === true && asksForWebSocket(raw)) return new errors.FST_WSA_UPGRADE_TAKEN(method, url)
   const headers = raw.httpVersionMajor === 1 ? { upgrade: 'websocket' } : {}
   return Object.assign(new errors.FST_WSA_UPGRADE_REQUIRED(method, url), { headers })
 }

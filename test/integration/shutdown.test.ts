@@ -174,7 +174,7 @@ t.test('a handler that chooses its code while the app closes', async (t) => {
   await closed
 })
 
-t.test("a custom preClose replaces upstream's, and the teardown still runs", async (t) => {
+t.test("a custom preClose replaces upstream's, and the teardown follows", async (t) => {
   const events: string[] = []
   const app = await buildApp(t, { preClose: (done) => { events.push('preClose'); done() } })
   app.get('/', async (request) => {
@@ -187,7 +187,7 @@ t.test("a custom preClose replaces upstream's, and the teardown still runs", asy
   t.match(await client.close(), { code: 1001 })
   client.write(closeFrame(1001))
   await closed
-  t.same(events, ['handler', 'preClose'])
+  t.same(events, ['preClose', 'handler'])
 })
 
 t.test('an answer that has begun is finished, or cut off at shutdown.timeout', async (t) => {

@@ -1,0 +1,100 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import upstream from '@fastify/websocket'
+import Fastify, { type FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import { WebSocketServer } from 'ws'
+import websocketAsync from '../../index.js'
+import { buildApp, listen } from '../fixtures/app.js'
+import { openRaw } from '../fixtures/raw-client.js'
+
+const ALREADY = { code: 'FST_WSA_ALREADY_REGISTERED' }
+
+function build (t: Test): FastifyInstance {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  return app
+}
+
+function greet (app: FastifyInstance, path: string): void {
+  app.get(path, async (request) => {
+    const ws = await request.getWebSocketAsync()
+    await ws.sendAsync('ours')
+  })
+}
+
+t.test('registered twice', async (t) => {
+  const app = build(t)
+  await app.register(websocketAsync)
+  await t.rejects(async () => app.register(websocketAsync), { ...ALREADY, message: /fastify-websocket-async is registered on this server already/ })
+})
+
+t.test('registered after @fastify/websocket', async (t) => {
+  const app = build(t)
+  await app.register(upstream)
+  await t.rejects(async () => app.register(websocketAsync), { ...ALREADY, message: /@fastify\/websocket is registered .* in place of @fastify\/websocket and before/ })
+})
+
+t.test('registered in two scopes of one server', async (t) => {
+  const app = build(t)
+  for (let i = 0; i < 2; i++) app.register(async (app) => { await app.register(websocketAsync) })
+  await t.rejects(async () => app.ready(), ALREADY)
+})
+
+t.test('beside @fastify/websocket in a scope of its own', async (t) => {
+  const before = build(t)
+  before.register(async (app) => { await app.register(upstream) })
+  before.register(websocketAsync)
+  await t.rejects(async () => before.ready(), ALREADY)
+
+  const after = build(t)
+  after.register(async (app) => { await app.register(websocketAsync) })
+  after.register(async (app) => { await app.register(upstream) })
+  await t.rejects(async () => after.ready(), ALREADY)
+})
+
+t.test('registered in one scope it serves that one', async (t) => {
+  const app = build(t)
+  app.get('/plain', async (request) => String(request.getWebSocketAsync))
+  await app.register(async (app) => {
+    await app.register(websocketAsync)
+    greet(app, '/')
+  })
+  t.equal(await (await openRaw(t, await listen(app), '/')).text(), 'ours')
+  t.equal((await app.inject('/plain')).body, 'undefined')
+})
+
+t.test('one app after another on a server of the application', async (t) => {
+  const server = createServer()
+  t.teardown(() => { server.close() })
+  for (let i = 0; i < 2; i++) {
+    const app = await buildApp(t, { options: { server } })
+    await app.ready()
+    t.equal(server.listenerCount('upgrade'), 1)
+    await app.close()
+    t.equal(server.listenerCount('upgrade'), 0)
+  }
+})
+
+for (const order of ['before', 'after']) {
+  t.test(`another upgrade listener, there ${order} ours, takes what is its own`, async (t) => {
+    const app = build(t)
+    const server = new WebSocketServer({ noServer: true })
+    const takeTheirs = (raw: IncomingMessage, socket: Duplex, head: Buffer) => {
+      if (raw.url === '/theirs') server.handleUpgrade(raw, socket, head, (socket) => { socket.send('theirs') })
+    }
+    if (order === 'before') app.server.on('upgrade', takeTheirs)
+    await app.register(websocketAsync)
+    if (order === 'after') app.server.on('upgrade', takeTheirs)
+    greet(app, '/ours')
+    const port = await listen(app)
+    t.equal(await (await openRaw(t, port, '/ours')).text(), 'ours')
+    const theirs = await openRaw(t, port, '/theirs')
+    t.equal(await theirs.text(), 'theirs')
+    for (const client of server.clients) {
+      client.terminate()
+      await once(client, 'close')
+    }
+  })
+}
