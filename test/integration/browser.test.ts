@@ -1,28 +1,18 @@
-import t from 'tap'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { chromium, type Browser, type Page } from 'playwright-core'
 import { buildServer, type ExampleOptions } from '../../example/app.js'
 import { listen } from '../fixtures/app.js'
-import { findChromium, needs } from '../fixtures/programs.js'
+import { chromiumArgs, findChromium, needs } from '../fixtures/programs.js'
 
 const executablePath = findChromium()
-const args = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync'
-]
 
 /** What no page may do: raise an error, write to the console, load from elsewhere. */
 const problems: string[] = []
 
 t.test('a person with a browser', needs('chromium', executablePath), async (t) => {
   if (executablePath === undefined) throw new Error('no chromium was found')
-  const browser = await chromium.launch({ executablePath, args })
+  const browser = await chromium.launch({ executablePath, args: chromiumArgs })
   t.teardown(() => browser.close())
 
   t.test('is greeted by the echo until they disconnect', async (t) => {
