@@ -23,9 +23,9 @@ const STEP = 10
 
 /** What is alive in the app, and how it ends when the app closes. */
 export class Collection implements ConnectionOwner {
-  readonly upgrades = new Set<PendingUpgrade>()
-  /** How many of them are being accepted. */
+  /** How many of the upgrades are being accepted. */
   opening = 0
+  readonly #upgrades = new Set<PendingUpgrade>()
   readonly #connections = new Set<AsyncWebSocket>()
   readonly #handlers = new Set<Promise<unknown>>()
   readonly #settings: Settings['shutdown']
@@ -64,8 +64,12 @@ export class Collection implements ConnectionOwner {
     if (diagnostics.dropped.hasSubscribers) diagnostics.dropped.publish({ connection, direction, reason, bytes })
   }
 
+  addUpgrade (upgrade: PendingUpgrade): void {
+    this.#upgrades.add(upgrade)
+  }
+
   deleteUpgrade (upgrade: PendingUpgrade): void {
-    this.upgrades.delete(upgrade)
+    this.#upgrades.delete(upgrade)
     this.#onRemoval?.()
   }
 
@@ -98,7 +102,7 @@ export class Collection implements ConnectionOwner {
 
   async #endAll (): Promise<void> {
     await null // `isClosing` is true from here on, for whoever is called below
-    for (const upgrade of this.upgrades) upgrade.refuse()
+    for (const upgrade of this.#upgrades) upgrade.refuse()
     const timers = this.#drainInTurn()
     const isEmpty = await this.#isEmptyWithin(this.#settings.timeout)
     for (const timer of timers) clearTimeout(timer)
@@ -129,7 +133,7 @@ export class Collection implements ConnectionOwner {
     return new Promise((resolve) => {
       const timer = setTimeout(settle, timeout, false)
       this.#onRemoval = () => {
-        if (this.#connections.size + this.#handlers.size + this.upgrades.size === 0) settle(true)
+        if (this.#connections.size + this.#handlers.size + this.#upgrades.size === 0) settle(true)
       }
       this.#onRemoval()
 
@@ -144,10 +148,10 @@ export class Collection implements ConnectionOwner {
     this.#log.warn({
       connections: this.#connections.size,
       handlers: this.#handlers.size,
-      upgrades: this.upgrades.size
+      upgrades: this.#upgrades.size
     }, 'websocket shutdown timed out')
     for (const connection of this.#connections) connection.terminateForShutdown()
-    for (const upgrade of this.upgrades) upgrade.destroy()
+    for (const upgrade of this.#upgrades) upgrade.destroy()
   }
 }
 

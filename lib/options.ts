@@ -4,7 +4,7 @@ import { badOption, durationOption } from './arguments.js'
 import { assertClose } from './close.js'
 import type { KeepAliveOptions, KeepAliveSettings } from './keep-alive.js'
 import { originRule, type OriginOption, type OriginRule } from './origin.js'
-import type { Amount } from './receive-queue.js'
+import { FRAMES_IN_A_READ, type Amount } from './receive-queue.js'
 import type { SendLimits } from './sender.js'
 
 type UpstreamOptions = NonNullable<WebsocketPluginOptions['options']>
@@ -59,7 +59,7 @@ export interface WebSocketAsyncOptions {
   readonly options?: UpstreamOptions | undefined
   /** Called with what a `{ websocket: true }` or `wsHandler` handler throws, as in `@fastify/websocket`. */
   readonly errorHandler?: WebsocketPluginOptions['errorHandler'] | undefined
-  /** Replaces what `@fastify/websocket` does before the app closes; the teardown of this plugin still runs. */
+  /** Runs in place of what `@fastify/websocket` does before the app closes, and before the teardown of this plugin. */
   readonly preClose?: WebsocketPluginOptions['preClose'] | undefined
 }
 
@@ -170,7 +170,7 @@ function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): 
   return {
     // Answers to pings that wait for the network. ws drops the connection at 60, which one write of an honest client
     // can exceed; so many are in one read of a socket, and at 127 bytes each still bounded.
-    maxPendingAutoPongs: 10_923,
+    maxPendingAutoPongs: FRAMES_IN_A_READ,
     ...server,
     maxPayload: readMaxPayload(options, bodyLimit),
     closeTimeout: readCloseTimeout(options),

@@ -24,8 +24,8 @@ interface Flow {
 /** What Node reads from a socket at once, in bytes. */
 const READ = 64 * 1024
 
-/** So many messages can be in one read: a masked frame has six bytes at least. */
-const MESSAGES_IN_A_READ = Math.ceil(READ / 6)
+/** So many frames can be in one read: a masked one has six bytes at least. */
+export const FRAMES_IN_A_READ = Math.ceil(READ / 6)
 
 /**
  * After a pause the parser still puts out what was read already: one read, and the message that it completes. A look
@@ -33,7 +33,7 @@ const MESSAGES_IN_A_READ = Math.ceil(READ / 6)
  */
 export function receiveLimits (mark: Amount, maxPayload: number, isCompressed: boolean): ReceiveLimits {
   const add = (reads: number): Amount => ({
-    messages: mark.messages + reads * MESSAGES_IN_A_READ,
+    messages: mark.messages + reads * FRAMES_IN_A_READ,
     bytes: isCompressed ? mark.bytes * 2 ** reads : mark.bytes + reads * (READ + maxPayload)
   })
   return { mark, look: add(1), cap: add(2) }

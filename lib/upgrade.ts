@@ -71,7 +71,7 @@ export class Upgrade {
     socket.on('error', socketOnError)
     socket.once('close', this.#socketOnClose)
     this.#startTimer(context.settings.upgradeTimeout, () => this.#timerOnTimeout())
-    context.collection.upgrades.add(this)
+    context.collection.addUpgrade(this)
   }
 
   requestOnStart (request: FastifyRequest, reply: FastifyReply): void {

@@ -4,7 +4,7 @@ import type { AsyncWebSocket, CloseInfo } from '../../index.js'
 import { buildApp, listen } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
 import { startPeer } from '../fixtures/peer.js'
-import { closeFrame, frame, openRaw } from '../fixtures/raw-client.js'
+import { closeFrame, frame, openRaw, type RawClient } from '../fixtures/raw-client.js'
 
 const interval = 600
 const timeout = 400
@@ -27,6 +27,12 @@ async function start (t: Test, handler: (ws: AsyncWebSocket) => unknown) {
     await ws.closed
   })
   return { port: await listen(app), opened: opened.promise }
+}
+
+/** More than a stalled handler's connection takes before it pauses reading, in one write. */
+async function fill (client: RawClient, ws: AsyncWebSocket): Promise<void> {
+  client.write(...Array.from({ length: 200 }, () => frame('x')))
+  await until(() => ws.socket.isPaused)
 }
 
 async function until (condition: () => boolean): Promise<void> {
@@ -57,10 +63,7 @@ for (const [name, handler] of Object.entries(handlers)) {
     const { port, opened } = await start(t, handler)
     const client = await openRaw(t, port, '/')
     const ws = await opened
-    if (isPaused) {
-      client.write(...Array.from({ length: 200 }, () => frame('x')))
-      await until(() => ws.socket.isPaused)
-    }
+    if (isPaused) await fill(client, ws)
     client.socket.end()
     const start0 = performance.now()
     t.match(await ws.closed, { code: 1006, cause: 'connection-lost', unread: isPaused ? 200 : 0 })
@@ -71,10 +74,7 @@ for (const [name, handler] of Object.entries(handlers)) {
     const { port, opened } = await start(t, handler)
     const client = await openRaw(t, port, '/')
     const ws = await opened
-    if (isPaused) {
-      client.write(...Array.from({ length: 200 }, () => frame('x')))
-      await until(() => ws.socket.isPaused)
-    }
+    if (isPaused) await fill(client, ws)
     client.write(closeFrame(4001, 'bye'))
     const start0 = performance.now()
     t.match(await ws.closed, { code: 4001, reason: 'bye', cause: 'peer', wasClean: true, unread: isPaused ? 200 : 0 })

@@ -99,8 +99,14 @@ async function assertViolation (t: Test, { client, ended }: Conversation, code: 
   await client.closed
 }
 
+/** In MiB. */
+interface Growth {
+  peak: number
+  left: number
+}
+
 /** The most that was in use while something ran, beyond what was in use before, and what is left of it, in MiB. */
-async function measurePeak (run: () => Promise<void>): Promise<{ peak: number, left: number }> {
+async function measurePeak (run: () => Promise<void>): Promise<Growth> {
   const before = await measureMemory()
   let peak = 0
   const timer = setInterval(() => {
@@ -110,6 +116,12 @@ async function measurePeak (run: () => Promise<void>): Promise<{ peak: number, l
   await run().finally(() => clearInterval(timer))
   const after = await measureMemory()
   return { peak: peak / MiB, left: (after.used - before.used) / MiB }
+}
+
+function assertMemory (t: Test, { peak, left }: Growth, bound: Growth): void {
+  t.comment(`memory: peak +${peak.toFixed(1)} MiB, left +${left.toFixed(1)} MiB`)
+  t.ok(peak < bound.peak, `${peak} MiB at the most`)
+  t.ok(left < bound.left, `${left} MiB left`)
 }
 
 t.test('a message comes back as it was', async (t) => {
@@ -367,7 +379,7 @@ t.test('pings', async (t) => {
     const burst = repeat(1000, ping(Buffer.alloc(125)))
     client.socket.pause()
     let bursts = 0
-    const { peak, left } = await measurePeak(async () => {
+    const memory = await measurePeak(async () => {
       while (bursts < 1000 && !client.socket.destroyed) {
         bursts++
         if (!client.socket.write(burst)) await Promise.race([once(client.socket, 'drain').catch(() => {}), client.closed])
@@ -375,9 +387,8 @@ t.test('pings', async (t) => {
       }
       assertEnd(t, await ended, { code: 1006, reason: '', wasClean: false, cause: 'terminated', unread: 0, unsent: 0 })
     })
-    t.comment(`ended after ${bursts} thousand; memory: peak +${peak.toFixed(1)} MiB, left +${left.toFixed(1)} MiB`)
-    t.ok(peak < 32, `${peak} MiB at the most`)
-    t.ok(left < 4, `${left} MiB left`)
+    t.comment(`ended after ${bursts} thousand`)
+    assertMemory(t, memory, { peak: 32, left: 4 })
     await assertUnharmed(t)
   })
 })
@@ -386,13 +397,11 @@ t.test('endless empty fragments do not fill the memory', async (t) => {
   const { open, assertUnharmed } = await startEcho(t)
   const conversation = await open(t)
   const more = repeat(50_000, frame('', { opcode: CONTINUATION, fin: false }))
-  const { peak, left } = await measurePeak(async () => {
+  const memory = await measurePeak(async () => {
     conversation.client.write(frame('', { fin: false }), more)
     await assertViolation(t, conversation, 1008)
   })
-  t.comment(`memory: peak +${peak.toFixed(1)} MiB, left +${left.toFixed(1)} MiB`)
-  t.ok(peak < 16, `${peak} MiB at the most`)
-  t.ok(left < 4, `${left} MiB left`)
+  assertMemory(t, memory, { peak: 16, left: 4 })
   await assertUnharmed(t)
 })
 
@@ -402,14 +411,12 @@ t.test('a small frame that inflates to 100 MiB does not fill the memory', async 
   t.ok(bomb.length < MiB / 8, `${bomb.length} bytes`)
   for (const bytes of [frame(bomb, { rsv: RSV1 }), Buffer.concat(fragments([bomb.subarray(0, 50_000), bomb.subarray(50_000)], { rsv: RSV1 }))]) {
     const conversation = await open(t, { headers: DEFLATE })
-    const { peak, left } = await measurePeak(async () => {
+    const memory = await measurePeak(async () => {
       conversation.client.write(bytes)
       await assertUnharmed(t)
       await assertViolation(t, conversation, 1009)
     })
-    t.comment(`memory: peak +${peak.toFixed(1)} MiB, left +${left.toFixed(1)} MiB`)
-    t.ok(peak < 32, `${peak} MiB at the most`)
-    t.ok(left < 4, `${left} MiB left`)
+    assertMemory(t, memory, { peak: 32, left: 4 })
     await assertUnharmed(t)
   }
 })
@@ -420,16 +427,14 @@ t.test('small frames that inflate to 1 MiB each, to a handler that does not read
   const bytes = repeat(count, compressed(Buffer.alloc(MiB), BINARY))
   t.ok(bytes.length < MiB / 4, `${bytes.length} bytes`)
   const { client, ended, received } = await open(t, { id: 'idle', headers: DEFLATE })
-  const { peak, left } = await measurePeak(async () => {
+  const memory = await measurePeak(async () => {
     client.write(bytes)
     t.same(await client.close(), { code: 1008, reason: 'too many messages' })
     client.write(closeFrame(1008))
     await assertUnharmed(t)
     assertEnd(t, await ended, { code: 1008, reason: '', wasClean: true, cause: 'receive-overflow', unread: count, unsent: 0 })
   })
-  t.comment(`memory: peak +${peak.toFixed(1)} MiB, left +${left.toFixed(1)} MiB`)
-  t.ok(peak < 64, `${peak} MiB at the most`)
-  t.ok(left < 8, `${left} MiB left`)
+  assertMemory(t, memory, { peak: 64, left: 8 })
   t.same(received, Array(4).fill(`${MiB} bytes`), 'what was taken before is received after')
   await assertUnharmed(t)
 })
