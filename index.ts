@@ -7,7 +7,7 @@ import type { AsyncWebSocket } from './lib/connection.js'
 import { injectionServer, joinServer, upgradeListener, upgradeRouter, type Upgrades } from './lib/gate.js'
 import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
 import { readOptions, type WebSocketAsyncOptions } from './lib/options.js'
-import { assertOnlyOne, claim } from './lib/registration.js'
+import { claim, takeInNeighbours, type Neighbour } from './lib/registration.js'
 import { acceptIn, routeHooks } from './lib/routes.js'
 import type { AcceptOptions } from './lib/upgrade.js'
 
@@ -52,6 +52,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   claim(app, server)
   const collection = new Collection(settings.shutdown, app.log)
   const upgrades: Upgrades = new WeakMap()
+  const neighbours: Neighbour[] = []
   const { rememberHandler, putBackHandler } = routeHooks(upgrades, settings.errorHandler)
 
   if (settings.preClose !== undefined) app.addHook('preClose', settings.preClose) // while there still are clients to take leave of
@@ -74,10 +75,10 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   app.decorateRequest('getWebSocketAsync', acceptIn(upgrades))
 
   joinServer(app.websocketServer, upgrades)
-  const route = upgradeRouter(app, upgrades, { server: app.websocketServer, settings, collection, log: app.log })
+  const route = upgradeRouter(app, upgrades, { server: app.websocketServer, neighbours, settings, collection, log: app.log })
   const serverOnUpgrade = upgradeListener(server, route)
   server.on('upgrade', serverOnUpgrade)
-  app.addHook('onReady', async () => { assertOnlyOne(app, server) })
+  app.addHook('onReady', async () => { neighbours.push(...takeInNeighbours(app, server)) })
   app.addHook('onClose', async () => { server.off('upgrade', serverOnUpgrade) }) // no sooner: until then it answers 503
   app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
 }

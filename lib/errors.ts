@@ -59,7 +59,7 @@ export const errors = {
     500),
   FST_WSA_ALREADY_REGISTERED: createError(
     'FST_WSA_ALREADY_REGISTERED',
-    'Cannot register the plugin: %s is registered on this server already; register fastify-websocket-async once, at the root, in place of @fastify/websocket and before plugins that bring it, such as mercurius',
+    'Cannot register the plugin: %s is registered on this server already; register fastify-websocket-async once, at the root, in place of @fastify/websocket',
     500),
   FST_WSA_BAD_OPTION: createError(
     'FST_WSA_BAD_OPTION',

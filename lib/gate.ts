@@ -1,4 +1,4 @@
-import { ServerResponse, type IncomingMessage, type Server } from 'node:http'
+import { IncomingMessage, ServerResponse, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { finished } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
@@ -17,6 +17,7 @@ export type Upgrades = WeakMap<IncomingMessage, Upgrade>
  */
 export function upgradeListener (server: Server, route: Route) {
   return function serverOnUpgrade (raw: IncomingMessage, socket: Socket, head: Buffer): void {
+    if (!(raw instanceof IncomingMessage)) return takeInjected(route, raw, socket, head) // by an @fastify/websocket of another scope
     if (server.listenerCount('upgrade') === 1) return take(raw, socket, head)
     // Whoever else listens, such as @fastify/http-proxy, takes what is his, whichever of us was registered first
     process.nextTick(() => { if (!isTaken(raw, socket)) take(raw, socket, head) })
@@ -79,22 +80,25 @@ export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context
   }
 }
 
+/** An upgrade made up by an `injectWS`: the request is no message of HTTP, the socket no socket. */
+function takeInjected (route: Route, raw: IncomingMessage, socket: Socket, head: Buffer): void {
+  finished(socket, () => socket.destroy()) // unlike a net.Socket it does not close when both its sides have ended
+  const response = new ServerResponse(raw)
+  response.assignSocket(socket)
+  response.once('prefinish', () => setImmediate(() => {
+    response.emit('finish') // there is none on such a stream
+    socket.destroy()
+  }))
+  route(raw, response, socket, head)
+}
+
 /**
  * Stands for the HTTP server before `@fastify/websocket`: that one would dispatch upgrades itself, and hears of none.
  * Only its `injectWS` speaks to it, and goes the way of all upgrades.
  */
 export function injectionServer (route: Route): Server {
   const ignore = () => {}
-  const emit = (_event: 'upgrade', raw: IncomingMessage, socket: Socket, head: Buffer) => {
-    finished(socket, () => socket.destroy()) // unlike a net.Socket it does not close when both its sides have ended
-    const response = new ServerResponse(raw)
-    response.assignSocket(socket)
-    response.once('prefinish', () => setImmediate(() => {
-      response.emit('finish') // there is none on such a stream
-      socket.destroy()
-    }))
-    route(raw, response, socket, head)
-  }
+  const emit = (_event: 'upgrade', raw: IncomingMessage, socket: Socket, head: Buffer) => takeInjected(route, raw, socket, head)
   return { on: ignore, removeListener: ignore, emit } as unknown as Server // these three are all that is called
 }
 

@@ -10,6 +10,7 @@ import { errors } from './errors.js'
 import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.js'
 import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
+import type { Neighbour } from './registration.js'
 
 export interface AcceptOptions {
   /** One of the subprotocols that the client offered. @default the first that it offered, or none */
@@ -21,6 +22,8 @@ export interface AcceptOptions {
 /** What an upgrade needs of the app. */
 export interface UpgradeContext {
   readonly server: WebSocketServer
+  /** Known when the app is ready. */
+  readonly neighbours: readonly Neighbour[]
   readonly settings: Settings
   readonly collection: Collection
   readonly log: FastifyBaseLogger
@@ -72,6 +75,7 @@ export class Upgrade {
     socket.once('close', this.#socketOnClose)
     this.#startTimer(context.settings.upgradeTimeout, () => this.#timerOnTimeout())
     context.collection.addUpgrade(this)
+    for (const neighbour of context.neighbours) this.#showTo(neighbour, head)
   }
 
   requestOnStart (request: FastifyRequest, reply: FastifyReply): void {
@@ -143,6 +147,26 @@ export class Upgrade {
 
   destroy (): void {
     this.#socket.destroy()
+  }
+
+  /** As if its listener had noted it. Its route asks for the head when it hands the socket to a `ws` server of its own. */
+  #showTo (neighbour: Neighbour, head: Buffer): void {
+    Object.defineProperties(this.#raw, {
+      [neighbour.socket]: { value: this.#socket, configurable: true },
+      [neighbour.head]: {
+        get: () => {
+          this.#giveAway()
+          return head
+        },
+        configurable: true
+      }
+    })
+  }
+
+  #giveAway (): void {
+    this.#state = 'accepted'
+    this.response.detachSocket(this.#socket)
+    this.#letGo()
   }
 
   #assertUndecided (request: FastifyRequest): FastifyReply {

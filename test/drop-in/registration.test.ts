@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { WebSocketServer } from 'ws'
 import websocketAsync from '../../index.js'
 import { buildApp, listen } from '../fixtures/app.js'
-import { openRaw } from '../fixtures/raw-client.js'
+import { connectRaw, frame, handshake, openRaw } from '../fixtures/raw-client.js'
 
 const ALREADY = { code: 'FST_WSA_ALREADY_REGISTERED' }
 
@@ -33,7 +33,7 @@ t.test('registered twice', async (t) => {
 t.test('registered after @fastify/websocket', async (t) => {
   const app = build(t)
   await app.register(upstream)
-  await t.rejects(async () => app.register(websocketAsync), { ...ALREADY, message: /@fastify\/websocket is registered .* in place of @fastify\/websocket and before/ })
+  await t.rejects(async () => app.register(websocketAsync), { ...ALREADY, message: /@fastify\/websocket is registered .* in place of @fastify\/websocket$/ })
 })
 
 t.test('registered in two scopes of one server', async (t) => {
@@ -42,16 +42,62 @@ t.test('registered in two scopes of one server', async (t) => {
   await t.rejects(async () => app.ready(), ALREADY)
 })
 
-t.test('beside @fastify/websocket in a scope of its own', async (t) => {
-  const before = build(t)
-  before.register(async (app) => { await app.register(upstream) })
-  before.register(websocketAsync)
-  await t.rejects(async () => before.ready(), ALREADY)
+for (const order of ['before', 'after']) {
+  t.test(`@fastify/websocket in a scope of its own, registered ${order} ours`, async (t) => {
+    const app = build(t)
+    const addTheirs = async (app: FastifyInstance) => {
+      await app.register(upstream)
+      app.get('/theirs', { websocket: true }, (socket, request) => {
+        socket.send(`theirs ${request.ws}`)
+        socket.on('message', (message) => socket.send(String(message)))
+      })
+      app.get('/refused', { websocket: true, preValidation: async (_request, reply) => reply.code(403).send('no') }, () => {})
+      app.get('/injected', async () => {
+        let heard: Promise<unknown[]> | undefined
+        const socket = await app.injectWS('/theirs', {}, { onInit: (socket) => { heard = once(socket, 'message') } })
+        const [message] = await heard as unknown[] // it was called
+        socket.terminate()
+        return String(message)
+      })
+    }
+    const addOurs = async (app: FastifyInstance) => {
+      await app.register(websocketAsync, { upgradeTimeout: 50 })
+      greet(app, '/ours')
+      app.get('/undecided', async (request) => { await once(request.raw.socket, 'close') })
+    }
+    if (order === 'before') app.register(addTheirs).register(addOurs)
+    else app.register(addOurs).register(addTheirs)
+    const port = await listen(app)
+    t.equal(app.server.listenerCount('upgrade'), 1)
 
-  const after = build(t)
-  after.register(async (app) => { await app.register(websocketAsync) })
-  after.register(async (app) => { await app.register(upstream) })
-  await t.rejects(async () => after.ready(), ALREADY)
+    const theirs = await openRaw(t, port, '/theirs')
+    t.equal(await theirs.text(), 'theirs true')
+    t.equal(await (await openRaw(t, port, '/ours')).text(), 'ours')
+    const refused = await connectRaw(t, port)
+    refused.write(handshake('/refused'))
+    t.match(await refused.all(), /^HTTP\/1\.1 403 .*\r\n\r\nno$/s)
+    t.equal(await (await fetch(`http://127.0.0.1:${port}/injected`)).text(), 'theirs true')
+
+    const undecided = await connectRaw(t, port)
+    undecided.write(handshake('/undecided'))
+    await undecided.closed
+    theirs.write(frame('still there after upgradeTimeout'))
+    t.equal(await theirs.text(), 'still there after upgradeTimeout')
+    theirs.socket.destroy() // their server would wait for its answer to the close frame
+  })
+}
+
+t.test('beside an @fastify/websocket whose listener is not the one we know', async (t) => {
+  const listeners = [function other () {}, function onUpgrade () {}]
+  for (const listener of listeners) {
+    const app = build(t)
+    app.register(async (app) => {
+      await app.register(upstream)
+      app.server.removeAllListeners('upgrade').on('upgrade', listener)
+    })
+    app.register(websocketAsync)
+    await t.rejects(async () => app.ready(), ALREADY)
+  }
 })
 
 t.test('registered in one scope it serves that one', async (t) => {
