@@ -1,5 +1,3 @@
-import type { CancelOptions } from './arguments.js'
-
 /** How much may wait: messages, and bytes of their payloads. */
 export interface Amount {
   readonly messages: number
@@ -39,8 +37,14 @@ export function receiveLimits (mark: Amount, maxPayload: number, isCompressed: b
   return { mark, look: add(1), cap: add(2) }
 }
 
+/** A receive that waits. */
 interface Waiter<T> {
-  settle (message: T | null): void
+  /** Of a promise of what `toResult` makes of it. */
+  readonly resolve: (result: unknown) => void
+  readonly toResult: (message: T | null) => unknown
+  readonly signal: AbortSignal | undefined
+  giveUp: (() => void) | undefined
+  timer: NodeJS.Timeout | undefined
 }
 
 /** Messages that wait for a receive, and receives that wait for a message: never both at once. */
@@ -51,10 +55,14 @@ export class ReceiveQueue<T extends { readonly length: number }> {
   // What was taken still counts among the first half of the array: no shift() a message
   #taken = 0
   #bytes = 0
-  readonly #waiters = new Set<Waiter<T>>()
+  readonly #waiters: Waiter<T>[] = []
   #isEnded = false
   #isPaused = false
   #mark: Amount // the one in force
+  // One timer serves call after call: it is left running, and set back for the next
+  #timer: NodeJS.Timeout | undefined
+  #timeout = Infinity
+  #timedWaiter: Waiter<T> | undefined
 
   constructor (limits: ReceiveLimits, flow: Flow) {
     this.#limits = limits
@@ -68,7 +76,7 @@ export class ReceiveQueue<T extends { readonly length: number }> {
 
   /** A receive waits. */
   get isAwaited (): boolean {
-    return this.#waiters.size > 0
+    return this.#waiters.length > 0
   }
 
   /** No further message will come out. */
@@ -81,9 +89,9 @@ export class ReceiveQueue<T extends { readonly length: number }> {
    * reached. Not after `end()`.
    */
   push (message: T): boolean {
-    const [waiter] = this.#waiters
+    const waiter = this.#waiters.shift()
     if (waiter !== undefined) {
-      waiter.settle(message)
+      this.#settle(waiter, message)
       return true
     }
     const { cap } = this.#limits
@@ -104,16 +112,29 @@ export class ReceiveQueue<T extends { readonly length: number }> {
   /** No more messages come in: who waits gets `null`; what is queued can still be received. */
   end (): void {
     this.#isEnded = true
-    for (const waiter of this.#waiters) waiter.settle(null)
+    clearTimeout(this.#timer)
+    for (const waiter of this.#waiters.splice(0)) this.#settle(waiter, null)
     if (this.#isPaused) this.#resume() // or the peer's close frame would not be seen
   }
 
   /** The next message in order, or `null` on timeout, abort or end. */
-  receive ({ timeout = Infinity, signal }: CancelOptions): Promise<T | null> {
-    if (signal?.aborted === true) return nullInALaterTurn()
+  receive (timeout = Infinity, signal?: AbortSignal): Promise<T | null> {
+    if (signal?.aborted === true) return inALaterTurn(null)
     if (this.length > 0) return Promise.resolve(this.#take())
-    if (this.#isEnded || timeout === 0) return nullInALaterTurn()
-    return this.#wait(timeout, signal)
+    if (this.#isEnded || timeout === 0) return inALaterTurn(null)
+    return this.#wait(itself, timeout, signal)
+  }
+
+  /** The same without a limit, as an iterator gives it. */
+  next (): Promise<IteratorResult<T, undefined>> {
+    if (this.length > 0) return Promise.resolve(toIteration(this.#take()))
+    if (this.#isEnded) return inALaterTurn(toIteration<T>(null))
+    return this.#wait(toIteration, Infinity, undefined)
+  }
+
+  /** The next message, if it is here. */
+  poll (): T | null {
+    return this.length > 0 ? this.#take() : null
   }
 
   #take (): T {
@@ -123,30 +144,61 @@ export class ReceiveQueue<T extends { readonly length: number }> {
       this.#messages = this.#messages.slice(this.#taken)
       this.#taken = 0
     }
-    const { mark } = this.#limits
-    if (!this.#isEnded && this.length <= mark.messages / 4 && this.#bytes <= mark.bytes / 4) {
-      this.#mark = mark
-      if (this.#isPaused) this.#resume()
-    }
+    if (this.#isPaused || this.#mark !== this.#limits.mark) this.#relax()
     return message
   }
 
-  #wait (timeout: number, signal: AbortSignal | undefined): Promise<T | null> {
+  #relax (): void {
+    const { mark } = this.#limits
+    if (this.#isEnded || this.length > mark.messages / 4 || this.#bytes > mark.bytes / 4) return
+    this.#mark = mark
+    if (this.#isPaused) this.#resume()
+  }
+
+  #wait<R> (toResult: (message: T | null) => R, timeout: number, signal: AbortSignal | undefined): Promise<R> {
     return new Promise((resolve) => {
-      // Whatever comes first takes the waiter out: the message goes to it, or stays for the next receive
-      const waiter: Waiter<T> = {
-        settle: (message) => {
-          this.#waiters.delete(waiter)
-          clearTimeout(timer)
-          signal?.removeEventListener('abort', giveUp)
-          resolve(message)
-        }
-      }
-      const giveUp = () => waiter.settle(null)
-      const timer = timeout === Infinity ? undefined : setTimeout(giveUp, timeout)
-      signal?.addEventListener('abort', giveUp)
-      this.#waiters.add(waiter)
+      // Whatever results a call wants, its waiter resolves its own promise
+      const waiter: Waiter<T> = { resolve: resolve as (result: unknown) => void, toResult, signal, giveUp: undefined, timer: undefined }
+      this.#waiters.push(waiter)
+      if (timeout !== Infinity) this.#startTimer(waiter, timeout)
+      if (signal === undefined) return
+      waiter.giveUp = () => this.#giveUp(waiter)
+      signal.addEventListener('abort', waiter.giveUp)
     })
+  }
+
+  #startTimer (waiter: Waiter<T>, timeout: number): void {
+    if (this.#timedWaiter !== undefined) {
+      waiter.timer = setTimeout(() => this.#giveUp(waiter), timeout)
+      return
+    }
+    this.#timedWaiter = waiter
+    if (this.#timer !== undefined && timeout === this.#timeout) {
+      this.#timer.refresh()
+      return
+    }
+    clearTimeout(this.#timer)
+    this.#timeout = timeout
+    this.#timer = setTimeout(() => this.#timerOnTimeout(), timeout)
+  }
+
+  #timerOnTimeout (): void {
+    this.#timer = undefined
+    if (this.#timedWaiter !== undefined) this.#giveUp(this.#timedWaiter)
+  }
+
+  /** The call ends without a message: the next one goes to whoever waits then. */
+  #giveUp (waiter: Waiter<T>): void {
+    this.#waiters.splice(this.#waiters.indexOf(waiter), 1)
+    this.#settle(waiter, null)
+  }
+
+  #settle (waiter: Waiter<T>, message: T | null): void {
+    const { resolve, toResult, signal, giveUp, timer } = waiter
+    if (waiter === this.#timedWaiter) this.#timedWaiter = undefined
+    if (timer !== undefined) clearTimeout(timer)
+    if (giveUp !== undefined) signal?.removeEventListener('abort', giveUp)
+    resolve(toResult(message))
   }
 
   #isAbove ({ messages, bytes }: Amount): boolean {
@@ -164,7 +216,15 @@ export class ReceiveQueue<T extends { readonly length: number }> {
   }
 }
 
+function itself<T> (message: T | null): T | null {
+  return message
+}
+
+function toIteration<T> (message: T | null): IteratorResult<T, undefined> {
+  return message === null ? { done: true, value: undefined } : { done: false, value: message }
+}
+
 /** A loop that polls, or receives after the end, must not starve the event loop. */
-function nullInALaterTurn (): Promise<null> {
-  return new Promise((resolve) => { setImmediate(resolve, null) })
+function inALaterTurn<R> (result: R): Promise<R> {
+  return new Promise((resolve) => { setImmediate(resolve, result) })
 }

@@ -13,7 +13,10 @@ export interface SendOptions extends CancelOptions {
 export interface SendTransport {
   /** Bytes that were handed over and wait for the network. */
   readonly bufferedAmount: number
-  send (data: string | Buffer, options: { binary: boolean, compress: boolean }, onFlushed?: () => void): void
+  /** Takes a message of `size` bytes. */
+  send (data: string | Buffer, size: number, compress: boolean, onFlushed?: () => void): void
+  /** Writes what it may have kept to write it together with what follows. */
+  flush (): void
 }
 
 export interface SendLimits {
@@ -33,6 +36,8 @@ interface Call {
 }
 
 const SENT = Promise.resolve(true)
+/** The result of a call whose message was not handed over. */
+export const NOT_SENT = Promise.resolve(false)
 
 /**
  * Hands messages to the transport in the order of the calls, each while there is room, and lets the caller wait for
@@ -63,29 +68,31 @@ export class Sender {
   }
 
   /** `null`: it was not taken, for too much is unsent already. Where nothing else waits, one message is never too much. */
-  send (data: string | Buffer, { compress = true, timeout = Infinity, signal }: SendOptions): Promise<boolean> | null {
-    const size = Buffer.byteLength(data)
-    const buffered = this.bufferedBytes
-    if (buffered > 0 && buffered + size > this.#limits.maxBufferedBytes) return null
-    const call: Call = { data, size, compress, isHandedOver: false, settle: () => {} }
-    if (this.#isFull) {
-      if (timeout === 0) return Promise.resolve(false)
-      this.#queue.add(call)
-      this.#queuedBytes += size
-    } else {
-      this.#handOver(call)
-      if (!this.#isFull) return SENT
+  send (data: string | Buffer, options: SendOptions = {}): Promise<boolean> | null {
+    const size = typeof data === 'string' ? Buffer.byteLength(data) : data.length
+    const unsent = this.bufferedBytes + size
+    const { highWaterMark, maxBufferedBytes } = this.#limits
+    if (unsent > size && unsent > maxBufferedBytes) return null
+    const { compress = true, timeout = Infinity, signal } = options
+    if (!this.#isFull && unsent < highWaterMark) {
+      this.#transport.send(data, size, compress)
+      return SENT
     }
+    if (this.#isFull && timeout === 0) return NOT_SENT
+    const call: Call = { data, size, compress, isHandedOver: false, settle: () => {} }
+    if (this.#isFull) this.#enqueue(call)
+    else this.#handOver(call)
     return this.#wait(call, timeout, signal)
   }
 
-  /** Hands everything over at once, for nothing comes after it. */
+  /** Hands everything over at once: what waits for its turn, and what the transport has kept. */
   flush (): void {
     this.#filler?.settle(true)
     for (const call of this.#queue) {
       this.#handOver(call)
       call.settle(true)
     }
+    this.#transport.flush()
   }
 
   /** Nothing more can be handed over. */
@@ -95,17 +102,21 @@ export class Sender {
     this.#filler?.settle(false)
   }
 
+  #enqueue (call: Call): void {
+    this.#queue.add(call)
+    this.#queuedBytes += call.size
+  }
+
   #handOver (call: Call): void {
     const { data, size, compress } = call
     this.#dequeue(call)
     call.isHandedOver = true
-    const options = { binary: typeof data !== 'string', compress }
     if (this.#transport.bufferedAmount + size < this.#limits.highWaterMark) {
-      this.#transport.send(data, options)
+      this.#transport.send(data, size, compress)
     } else {
       this.#isFull = true
       this.#filler = call
-      this.#transport.send(data, options, this.#transportOnFlush)
+      this.#transport.send(data, size, compress, this.#transportOnFlush)
     }
   }
 

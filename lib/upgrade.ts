@@ -40,13 +40,13 @@ const LINGER = 1_000
  * upgrade that ends as plain HTTP has its socket destroyed, for Node has let go of it and nobody else will.
  */
 export class Upgrade {
-  readonly response: ServerResponse
   /** What goes on the 101. */
   headerLines: readonly string[] = []
   subprotocol: string | undefined
   readonly #context: UpgradeContext
   readonly #raw: IncomingMessage
   readonly #socket: Socket
+  #response: ServerResponse | undefined // until it is accepted: an open connection keeps nothing of HTTP but the request
   #head: Buffer
   #log: FastifyBaseLogger // of the request, once there is one
   #state: 'undecided' | 'answered' | 'gone' | 'accepted' = 'undecided'
@@ -54,6 +54,7 @@ export class Upgrade {
   #reply: FastifyReply | undefined // while the handler may accept
   #opening: Promise<AsyncWebSocket> | undefined
   #connection: AsyncWebSocket | undefined
+  #onOpened: (() => void) | undefined
   #isAnswering = false // from `reply.send()` on, while its hooks run
   #isHandedOver = false // to the server of `ws`, which may answer by itself
   #failToOpen: ((error: Error) => void) | undefined
@@ -68,9 +69,9 @@ export class Upgrade {
     this.#socket = socket
     this.#head = head
     this.#log = context.log
-    this.response = response
-    this.response.shouldKeepAlive = false
-    this.response.once('finish', () => this.#responseOnFinish())
+    this.#response = response
+    response.shouldKeepAlive = false
+    response.once('finish', () => this.#responseOnFinish())
     socket.on('error', socketOnError)
     socket.once('close', this.#socketOnClose)
     this.#startTimer(context.settings.upgradeTimeout, () => this.#timerOnTimeout())
@@ -110,7 +111,7 @@ export class Upgrade {
       (value) => this.#handlerOnReturn(value),
       (error: unknown) => this.#handlerOnThrow(error))
     this.#context.collection.addHandler(lifetime)
-    return lifetime
+    return Promise.race([lifetime, new Promise<void>((resolve) => { this.#onOpened = resolve })]) // Fastify keeps the reply until then
   }
 
   /**
@@ -133,11 +134,12 @@ export class Upgrade {
 
   /** The app is closing. */
   refuse (): void {
-    if (this.#state !== 'undecided' || this.#isHandedOver || this.#isAnswering || this.response.headersSent) return
+    const response = this.#response
+    if (response === undefined || this.#state !== 'undecided' || this.#isHandedOver || this.#isAnswering || response.headersSent) return
     const { code, message } = this.#end(() => new errors.FST_WSA_APP_CLOSING())
     const body = JSON.stringify({ statusCode: 503, code, error: STATUS_CODES[503], message })
-    this.response.writeHead(503, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body) })
-    this.response.end(body)
+    response.writeHead(503, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body) })
+    response.end(body)
   }
 
   /** `ws` found the handshake wanting. The request is as it was: it can be answered. */
@@ -155,7 +157,7 @@ export class Upgrade {
       [neighbour.socket]: { value: this.#socket, configurable: true },
       [neighbour.head]: {
         get: () => {
-          this.#giveAway()
+          this.#letGoOfHttp()
           return head
         },
         configurable: true
@@ -163,10 +165,13 @@ export class Upgrade {
     })
   }
 
-  #giveAway (): void {
+  #letGoOfHttp (): ServerResponse {
+    const response = this.#response as ServerResponse // only what is undecided is accepted, and only once
     this.#state = 'accepted'
-    this.response.detachSocket(this.#socket)
+    response.detachSocket(this.#socket)
+    this.#response = this.#reply = this.#request = undefined
     this.#letGo()
+    return response
   }
 
   #assertUndecided (request: FastifyRequest): FastifyReply {
@@ -229,10 +234,9 @@ export class Upgrade {
 
   // A frame may have come with the handshake: whoever listens must do so before this returns
   #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, onOpen: OnOpen): AsyncWebSocket {
-    this.#state = 'accepted'
-    this.response.detachSocket(this.#socket)
     reply.hijack()
     reply.send = refuseToSend
+    const response = this.#letGoOfHttp()
     const { server, settings, collection } = this.#context
     const connection = this.#connection = new AsyncWebSocket({
       socket,
@@ -242,8 +246,8 @@ export class Upgrade {
       owner: collection
     })
     collection.add(connection)
-    connection.closed.then(() => this.response.emit('close')) // a handler that returned its reply waits for that
-    this.#letGo()
+    if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // a handler that has returned its reply waits for that
+    this.#onOpened?.()
     server.emit('connection', socket, this.#raw)
     onOpen(connection)
     if (collection.isClosing) connection.drain()
@@ -282,7 +286,7 @@ export class Upgrade {
   }
 
   #timerOnTimeout (): void {
-    if (this.response.headersSent) return // an answer is on its way
+    if (this.#response?.headersSent === true) return // an answer is on its way
     const { upgradeTimeout } = this.#context.settings
     const error = this.#end(() => new errors.FST_WSA_UPGRADE_TIMEOUT(upgradeTimeout))
     this.#log.info({ err: error }, 'websocket upgrade timed out')

@@ -11,7 +11,7 @@ function newQueue<T extends string | number> (limits: ReceiveLimits = { mark: UN
   return {
     flow,
     push: (value: T) => queue.push({ value, length: typeof value === 'string' ? value.length : 0 }),
-    receive: async (options: { timeout?: number, signal?: AbortSignal }): Promise<T | null> => (await queue.receive(options))?.value ?? null,
+    receive: async (options: { timeout?: number, signal?: AbortSignal }): Promise<T | null> => (await queue.receive(options.timeout, options.signal))?.value ?? null,
     end: () => queue.end(),
     look: () => queue.look(),
     get length () { return queue.length },

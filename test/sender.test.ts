@@ -9,11 +9,12 @@ function play ({ highWaterMark = 10, maxBufferedBytes = 30 } = {}) {
   let callbacks: (() => void)[] = []
   const sender = new Sender({
     get bufferedAmount () { return bufferedAmount },
-    send (data, _options, onFlushed) {
+    send (data, _size, _compress, onFlushed) {
       sent.push(data)
       bufferedAmount += data.length
       if (onFlushed !== undefined) callbacks.push(onFlushed)
-    }
+    },
+    flush () {}
   }, { highWaterMark, maxBufferedBytes })
   const flush = () => {
     bufferedAmount = 0
