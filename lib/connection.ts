@@ -9,7 +9,7 @@ import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
 import { receiveLimits, ReceiveQueue, type Amount } from './receive-queue.js'
-import { NOT_SENT, Sender, toSendable, type Sendable, type SendOptions } from './sender.js'
+import { NOT_SENT, Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
 import { keepAliveTransport, sendTransport } from './transport.js'
 
 /** A message, and the connection on which it came. */
@@ -59,6 +59,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   readonly #parts: ConnectionParts
   readonly #queue: ReceiveQueue<WebSocketMessage>
+  readonly #outgoing: SendTransport
   readonly #sender: Sender
   readonly #keepAlive: KeepAlive
   readonly #reader: unknown // ws's listener for the data of the transport
@@ -89,9 +90,9 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     const { receiveHighWaterMark, sendLimits, keepAlive, server } = parts.settings
     const { socket, transport } = parts
     this.#queue = new ReceiveQueue(receiveLimits(receiveHighWaterMark, server.maxPayload, socket.extensions !== ''), socket)
-    const outgoing = sendTransport(socket, transport, parts.settings, () => this.#queue.length > 0)
-    this.#sender = new Sender(outgoing, sendLimits)
-    socket.outgoing = { handOver: () => this.#sender.flush(), flush: () => outgoing.flush() }
+    this.#outgoing = sendTransport(socket, transport, parts.settings)
+    this.#sender = new Sender(this.#outgoing, sendLimits)
+    socket.outgoing = { handOver: () => this.#sender.flush(), flush: () => this.#outgoing.flush() }
     // Without a count of its bytes, as under injectWS, nothing tells whether the peer lives
     this.#keepAlive = new KeepAlive(
       keepAliveTransport(socket, transport, () => this.#queue.look(), () => this.#cutOff('keep-alive')),
@@ -359,6 +360,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
       this.#discard(bytes, 'receive-overflow')
       this.#close(1008, 'too many messages', 'receive-overflow')
     }
+    this.#outgoing.expectAnswers(this.#queue.length > 0)
   }
 
   /** A close frame went out: ours, or the answer to the peer's, for which ws has stopped reading the transport. */
@@ -377,7 +379,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /** The peer has ended its side without a close frame: ws ends ours, and waits for that without a limit. */
   #transportOnEnd (): void {
     if (this.#state !== 'open') return
-    this.#parts.socket.outgoing?.flush()
+    this.#outgoing.flush()
     const { server } = this.#parts.settings
     // Where ws takes its time with each message, some may still be on their way out of it
     const isReadLater = this.socket.extensions !== '' || server.allowSynchronousEvents === false

@@ -1,23 +1,30 @@
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { headerSize, writeFrame, writeHeader } from './frame.js'
 
-/** Bytes above this size are not copied, in bytes. */
+/** Bytes of a message above this size are not copied, in bytes. */
 const MAX_COPIED = 16 * 1024
 
 /** So many gathered bytes go out at once. */
 const MAX_GATHERED = 64 * 1024
 
+type OnFlushed = ((error?: Error | null) => void) | undefined
+
+/** Where frames are put together: up to the mark, and one message beyond it. */
+let scratch = newScratch()
+
 /**
  * Frames what a server sends, and gathers the frames of one turn of the event loop into one write: one system call in
- * place of many. The first of a turn goes out at once, unless more is expected.
+ * place of many.
  */
 export class Outbox {
   /** Bytes that were gathered, headers included. */
   size = 0
+  /** The next message goes out at once, if nothing was gathered: it is not the first of many. */
+  isPrompt = true
   readonly #stream: Duplex
-  #messages: (string | Buffer)[] = []
-  #payloadSizes: number[] = []
-  #lastTurn = -1
+  readonly #messages: (string | Buffer)[] = []
+  readonly #payloadSizes: number[] = []
   #isScheduled = false
 
   constructor (stream: Duplex) {
@@ -28,40 +35,41 @@ export class Outbox {
    * Takes a message. Bytes may be changed afterwards where they are copied: up to 16 KiB.
    * @param onFlushed called when the message, and all before it, is with the network
    */
-  add (data: string | Buffer, payloadSize: number, isMoreExpected: boolean, onFlushed?: (error?: Error | null) => void): void {
-    if (typeof data !== 'string' && payloadSize > MAX_COPIED) {
+  add (data: string | Buffer, payloadSize: number, onFlushed?: OnFlushed): void {
+    if (payloadSize > (typeof data === 'string' ? MAX_GATHERED : MAX_COPIED)) {
       this.flush()
       this.#writeUncopied(data, payloadSize, onFlushed)
-    } else if (onFlushed !== undefined || (!isMoreExpected && this.size === 0 && this.#lastTurn !== turn())) {
-      this.#lastTurn = turn()
-      this.#gather(data, payloadSize)
-      this.flush(onFlushed)
+    } else if (this.size === 0 && (this.isPrompt || onFlushed !== undefined)) {
+      this.isPrompt = false
+      const size = headerSize(payloadSize) + payloadSize
+      const target = this.#target(size)
+      writeFrame(target, 0, data, payloadSize)
+      this.#write(target, size, onFlushed)
     } else {
-      this.#gather(typeof data === 'string' ? data : Buffer.from(data), payloadSize)
-      if (this.size >= MAX_GATHERED) this.flush()
-      else this.#schedule()
+      this.#gather(data, payloadSize)
+      if (onFlushed !== undefined || this.size >= MAX_GATHERED) this.flush(onFlushed)
     }
   }
 
   /** Writes what was gathered. What is written to the stream afterwards comes after it. */
-  readonly flush = (onFlushed?: (error?: Error | null) => void): void => {
-    if (this.size === 0) return
-    const frames = Buffer.allocUnsafe(this.size)
+  flush (onFlushed?: OnFlushed): void {
+    const { size } = this
+    if (size === 0) return
+    const target = this.#target(size)
     let offset = 0
-    for (const [i, data] of this.#messages.entries()) offset = writeFrame(frames, offset, data, this.#payloadSizes[i] as number)
-    this.#messages = []
-    this.#payloadSizes = []
-    this.size = 0
-    this.#stream.write(frames, onFlushed)
+    for (let i = 0; i < this.#messages.length; i++) {
+      offset = writeFrame(target, offset, this.#messages[i] as string | Buffer, this.#payloadSizes[i] as number) // as many as there are messages
+      this.#messages[i] = '' // memory of the array that has grown old would keep it
+    }
+    this.#messages.length = this.#payloadSizes.length = this.size = 0
+    this.#write(target, size, onFlushed)
   }
 
   #gather (data: string | Buffer, payloadSize: number): void {
-    this.#messages.push(data)
+    if (this.size + payloadSize > MAX_GATHERED + MAX_COPIED) this.flush()
+    this.#messages.push(typeof data === 'string' ? data : Buffer.from(data))
     this.#payloadSizes.push(payloadSize)
     this.size += headerSize(payloadSize) + payloadSize
-  }
-
-  #schedule (): void {
     if (this.#isScheduled) return
     this.#isScheduled = true
     process.nextTick(() => {
@@ -70,9 +78,19 @@ export class Outbox {
     })
   }
 
-  #writeUncopied (data: Buffer, payloadSize: number, onFlushed: ((error?: Error | null) => void) | undefined): void {
+  // Only of a socket of the system is it certain that it is done with the memory once nothing waits in it
+  #target (size: number): Buffer {
+    return this.#stream instanceof Socket && this.#stream.writableLength === 0 ? scratch : Buffer.allocUnsafe(size)
+  }
+
+  #write (target: Buffer, size: number, onFlushed: OnFlushed): void {
+    this.#stream.write(target.subarray(0, size), onFlushed)
+    if (target === scratch && this.#stream.writableLength > 0) scratch = newScratch()
+  }
+
+  #writeUncopied (data: string | Buffer, payloadSize: number, onFlushed: OnFlushed): void {
     const header = Buffer.allocUnsafe(headerSize(payloadSize))
-    writeHeader(header, 0, true, payloadSize)
+    writeHeader(header, 0, typeof data !== 'string', payloadSize)
     this.#stream.cork()
     this.#stream.write(header)
     this.#stream.write(data, onFlushed)
@@ -80,19 +98,6 @@ export class Outbox {
   }
 }
 
-let lastTurn = 0
-let isTurning = false
-
-/** The number of this turn: it lasts until no microtask is left. */
-function turn (): number {
-  if (!isTurning) {
-    isTurning = true
-    process.nextTick(endTurn)
-  }
-  return lastTurn
-}
-
-function endTurn (): void {
-  isTurning = false
-  lastTurn++
+function newScratch (): Buffer {
+  return Buffer.allocUnsafeSlow(MAX_GATHERED + MAX_COPIED + 64) // and headers
 }

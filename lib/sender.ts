@@ -17,6 +17,8 @@ export interface SendTransport {
   send (data: string | Buffer, size: number, compress: boolean, onFlushed?: () => void): void
   /** Writes what it may have kept to write it together with what follows. */
   flush (): void
+  /** A message came, and with it others or not: the answers go out together, or the first one at once. */
+  expectAnswers (isMany: boolean): void
 }
 
 export interface SendLimits {
@@ -28,7 +30,7 @@ export interface SendLimits {
 
 /** A message, and the call that waits with it: for its turn, then for room behind it. */
 interface Call {
-  readonly data: string | Buffer
+  data: string | Buffer
   readonly size: number
   readonly compress: boolean
   isHandedOver: boolean
@@ -111,6 +113,7 @@ export class Sender {
     const { data, size, compress } = call
     this.#dequeue(call)
     call.isHandedOver = true
+    call.data = '' // a call whose memory has grown old would keep it until the next full collection
     if (this.#transport.bufferedAmount + size < this.#limits.highWaterMark) {
       this.#transport.send(data, size, compress)
     } else {

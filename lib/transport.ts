@@ -13,10 +13,10 @@ type OnWritten = ((error?: Error | null) => void) | undefined
  * What the sender sees of `ws`. Messages of a server are framed here, where nothing has to be compressed and the class of
  * the socket is not the application's: then `send` may mean more than to frame.
  */
-export function sendTransport (socket: ObservedSocket, stream: Duplex, { server }: Settings, isMoreExpected: () => boolean): SendTransport {
+export function sendTransport (socket: ObservedSocket, stream: Duplex, { server }: Settings): SendTransport {
   const isClient = socket.url !== undefined
   const isFramedHere = !isClient && socket.extensions === '' && server.WebSocket === undefined
-  return isFramedHere ? new FramingTransport(socket, stream, isMoreExpected) : new SocketTransport(socket, stream)
+  return isFramedHere ? new FramingTransport(socket, stream) : new SocketTransport(socket, stream)
 }
 
 class SocketTransport implements SendTransport {
@@ -37,19 +37,19 @@ class SocketTransport implements SendTransport {
   }
 
   flush (): void {}
+
+  expectAnswers (): void {}
 }
 
 class FramingTransport implements SendTransport {
   readonly #socket: ObservedSocket
   readonly #stream: Duplex
   readonly #outbox: Outbox
-  readonly #isMoreExpected: () => boolean
 
-  constructor (socket: ObservedSocket, stream: Duplex, isMoreExpected: () => boolean) {
+  constructor (socket: ObservedSocket, stream: Duplex) {
     this.#socket = socket
     this.#stream = stream
     this.#outbox = new Outbox(stream)
-    this.#isMoreExpected = isMoreExpected
   }
 
   get bufferedAmount (): number {
@@ -60,11 +60,15 @@ class FramingTransport implements SendTransport {
     const { sent } = this.#socket
     sent.messages++
     sent.bytes += size
-    this.#outbox.add(data, size, this.#isMoreExpected(), onFlushed && ifWritten(this.#stream, onFlushed))
+    this.#outbox.add(data, size, onFlushed && ifWritten(this.#stream, onFlushed))
   }
 
   flush (): void {
     this.#outbox.flush()
+  }
+
+  expectAnswers (isMany: boolean): void {
+    this.#outbox.isPrompt = !isMany
   }
 }
 

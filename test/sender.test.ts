@@ -14,7 +14,8 @@ function play ({ highWaterMark = 10, maxBufferedBytes = 30 } = {}) {
       bufferedAmount += data.length
       if (onFlushed !== undefined) callbacks.push(onFlushed)
     },
-    flush () {}
+    flush () {},
+    expectAnswers () {}
   }, { highWaterMark, maxBufferedBytes })
   const flush = () => {
     bufferedAmount = 0
