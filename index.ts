@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Collection } from './lib/collection.js'
 import type { AsyncWebSocket } from './lib/connection.js'
-import { injectionServer, joinServer, upgradeListener, upgradeRouter, type Upgrades } from './lib/gate.js'
+import { injectionServer, joinServer, upgradeListener, upgradeRouter, Upgrades } from './lib/gate.js'
 import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
 import { readOptions, type WebSocketAsyncOptions } from './lib/options.js'
 import { claim, takeInNeighbours, type Neighbour } from './lib/registration.js'
@@ -51,7 +51,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   const server = (settings.server.server ?? app.server) as Server // Fastify's type leaves the kind of server open
   claim(app, server)
   const collection = new Collection(settings.shutdown, app.log)
-  const upgrades: Upgrades = new WeakMap()
+  const upgrades = new Upgrades()
   const neighbours: Neighbour[] = []
   const { rememberHandler, putBackHandler } = routeHooks(upgrades, settings.errorHandler)
 
@@ -71,7 +71,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
     upgrades.get(request.raw)?.requestOnStart(request, reply)
     done()
   })
-  app.decorateRequest('isWebSocketUpgrade', { getter () { return upgrades.has(this.raw) } })
+  app.decorateRequest('isWebSocketUpgrade', { getter () { return upgrades.get(this.raw) !== undefined } })
   app.decorateRequest('getWebSocketAsync', acceptIn(upgrades))
 
   joinServer(app.websocketServer, upgrades)

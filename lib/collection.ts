@@ -27,7 +27,7 @@ export class Collection implements ConnectionOwner {
   opening = 0
   readonly #upgrades = new Set<PendingUpgrade>()
   readonly #connections = new Set<AsyncWebSocket>()
-  readonly #handlers = new Set<Promise<unknown>>()
+  #handlers = 0 // that have not settled
   readonly #settings: Settings['shutdown']
   readonly #log: FastifyBaseLogger
   #shutdown: Promise<void> | undefined
@@ -73,14 +73,14 @@ export class Collection implements ConnectionOwner {
     this.#onRemoval?.()
   }
 
-  /** The app does not close before the handler has settled, or `shutdown.timeout` has passed. */
-  addHandler (handler: Promise<unknown>): void {
-    this.#handlers.add(handler)
-    const remove = () => {
-      this.#handlers.delete(handler)
-      this.#onRemoval?.()
-    }
-    handler.then(remove, remove)
+  /** The app does not close before each handler has settled, or `shutdown.timeout` has passed. */
+  handlerOnStart (): void {
+    this.#handlers++
+  }
+
+  handlerOnEnd (): void {
+    this.#handlers--
+    this.#onRemoval?.()
   }
 
   /** Ends everything. Resolves when it has ended, or soon after `shutdown.timeout`. Called again: the same. */
@@ -133,7 +133,7 @@ export class Collection implements ConnectionOwner {
     return new Promise((resolve) => {
       const timer = setTimeout(settle, timeout, false)
       this.#onRemoval = () => {
-        if (this.#connections.size + this.#handlers.size + this.#upgrades.size === 0) settle(true)
+        if (this.#connections.size + this.#handlers + this.#upgrades.size === 0) settle(true)
       }
       this.#onRemoval()
 
@@ -147,7 +147,7 @@ export class Collection implements ConnectionOwner {
   #terminateAll (): void {
     this.#log.warn({
       connections: this.#connections.size,
-      handlers: this.#handlers.size,
+      handlers: this.#handlers,
       upgrades: this.#upgrades.size
     }, 'websocket shutdown timed out')
     for (const connection of this.#connections) connection.terminateForShutdown()

@@ -8,9 +8,9 @@ import { Message } from './message.js'
 import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
-import { receiveLimits, ReceiveQueue, type Amount } from './receive-queue.js'
+import { ReceiveQueue, type Amount } from './receive-queue.js'
 import { NOT_SENT, Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
-import { keepAliveTransport, sendTransport } from './transport.js'
+import { PingTransport, sendTransport } from './transport.js'
 
 /** A message, and the connection on which it came. */
 export type WebSocketMessage = Message<AsyncWebSocket>
@@ -50,14 +50,9 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   readonly request: FastifyRequest
   /** The socket of `ws` underneath. What is sent or closed through it keeps its place among the sends here. */
   readonly socket: WebSocket
-  /** The application's own: typed by the interface `WebSocketData`, which an application augments. */
-  data: WebSocketData = {}
-  /** Resolves to how the connection ended, when it has. It never rejects. */
-  readonly closed: Promise<CloseInfo>
-  /** Keeps an idle connection open through proxies, with messages that carry data. */
-  readonly pingPolicy = new PingPolicy(this)
-
-  readonly #parts: ConnectionParts
+  readonly #transport: Duplex
+  readonly #settings: Settings
+  readonly #owner: ConnectionOwner
   readonly #queue: ReceiveQueue<WebSocketMessage>
   readonly #outgoing: SendTransport
   readonly #sender: Sender
@@ -65,7 +60,8 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   readonly #reader: unknown // ws's listener for the data of the transport
   /** @internal When it was opened, on the clock of `performance.now()`. */
   readonly openedAt = performance.now()
-  readonly #resolveClosed: (info: CloseInfo) => void
+  #closed: Promise<CloseInfo> | undefined // made when it is asked for
+  #resolveClosed: ((info: CloseInfo) => void) | undefined
   // 'open' until a send would be refused, 'closed' when the TCP connection is gone
   #state: 'open' | 'closing' | 'closed' = 'open'
   #cause: CloseCause | undefined // of whoever left 'open' first
@@ -74,44 +70,65 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   #error: Error | undefined
   #closeTimer: NodeJS.Timeout | undefined
   #aborter: AbortController | undefined
+  #pingPolicy: PingPolicy | undefined
+  #data: WebSocketData | undefined
   #isAwaited = false
   #hasReceived = false
   #isDraining = false // the app is closing: what was received may be answered, no more is taken
   #isToldOfEnd = false // by a `null`, while draining
-  #received = { messages: 0, bytes: 0 }
+  #receivedMessages = 0
+  #receivedBytes = 0
   #discarded = 0 // of the received: they came when no more were taken
   #dropped = 0 // not sent: the peer reads too slowly
 
   /** @internal */
   constructor (parts: ConnectionParts) {
-    this.#parts = parts
-    this.request = parts.request
-    this.socket = parts.socket
-    const { receiveHighWaterMark, sendLimits, keepAlive, server } = parts.settings
-    const { socket, transport } = parts
-    this.#queue = new ReceiveQueue(receiveLimits(receiveHighWaterMark, server.maxPayload, socket.extensions !== ''), socket)
-    this.#outgoing = sendTransport(socket, transport, parts.settings)
+    const { socket, transport, request, settings, owner } = parts
+    this.request = request
+    this.socket = socket
+    this.#transport = transport
+    this.#settings = settings
+    this.#owner = owner
+    const { receiveLimits, sendLimits, keepAlive } = settings
+    this.#queue = new ReceiveQueue(socket.extensions === '' ? receiveLimits.plain : receiveLimits.compressed, socket)
+    this.#outgoing = sendTransport(socket, transport, settings)
     this.#sender = new Sender(this.#outgoing, sendLimits)
-    socket.outgoing = { handOver: () => this.#sender.flush(), flush: () => this.#outgoing.flush() }
+    socket.outgoing = this.#sender
     // Without a count of its bytes, as under injectWS, nothing tells whether the peer lives
-    this.#keepAlive = new KeepAlive(
-      keepAliveTransport(socket, transport, () => this.#queue.look(), () => this.#cutOff('keep-alive')),
-      'bytesRead' in transport ? keepAlive : null)
-    let resolveClosed!: (info: CloseInfo) => void // set before the constructor of the promise returns
-    this.closed = new Promise((resolve) => { resolveClosed = resolve })
-    this.#resolveClosed = resolveClosed
+    this.#keepAlive = new KeepAlive(new PingTransport(socket, transport, this.#queue), 'bytesRead' in transport ? keepAlive : null)
 
     this.#reader = transport.listeners('data').at(-1) // ws has just added it
-    socket.on('terminating', () => this.#leaveOpen('terminated'))
-    socket.on('closing', (code: number, reason: string) => this.#socketOnClosing(code, reason))
-    socket.on('close', (code: number, reason: Buffer) => this.#socketOnClose(code, reason.toString()))
-    socket.on('error', (error: Error) => this.#socketOnError(error)) // without a listener it would end the process
-    socket.on('message', (bytes: Buffer, isBinary: boolean) => this.#socketOnMessage(bytes, isBinary))
-    socket.on('pong', (payload: Buffer) => this.#keepAlive.pongOnReceive(payload.toString('latin1')))
-    transport.on('resume', () => this.#keepAlive.readingOnResume())
-    transport.prependListener('end', () => this.#transportOnEnd()) // before ws ends our side
-    transport.on('error', (error: Error) => { this.#error ??= error })
+    const on = AsyncWebSocket.#listeners
+    socket.onClosing = on.closing
+    socket.onTerminating = on.terminating
+    link(socket, this)
+    link(transport, this)
+    socket.on('close', on.close).on('error', on.error).on('message', on.message).on('pong', on.pong)
+    transport.on('resume', on.resume)
+    transport.prependListener('end', on.end) // before ws ends our side
     this.#keepAlive.start()
+  }
+
+  /** The same for all connections: closures of their own would be a quarter of what an idle one costs. */
+  static readonly #listeners = {
+    terminating (this: object, cause?: CloseCause) { of(this).#leaveOpen(cause ?? 'terminated') },
+    closing (this: object, code: number, reason: string) { of(this).#socketOnClosing(code, reason) },
+    close (this: object, code: number, reason: Buffer) { of(this).#socketOnClose(code, reason.toString()) },
+    error (this: object, error: Error) { of(this).#socketOnError(error) }, // without a listener it would end the process
+    message (this: object, bytes: Buffer, isBinary: boolean) { of(this).#socketOnMessage(bytes, isBinary) },
+    pong (this: object, payload: Buffer) { of(this).#keepAlive.pongOnReceive(payload.toString('latin1')) },
+    resume (this: object) { of(this).#keepAlive.readingOnResume() },
+    end (this: object) { of(this).#transportOnEnd() }
+  }
+
+  /** The application's own: typed by the interface `WebSocketData`, which an application augments. */
+  get data (): WebSocketData {
+    this.#data ??= {}
+    return this.#data
+  }
+
+  set data (data: WebSocketData) {
+    this.#data = data
   }
 
   /** The subprotocol that was agreed upon, or `''`. */
@@ -134,9 +151,23 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     return this.#closeInfo
   }
 
+  /** Resolves to how the connection ended, when it has. It never rejects. */
+  get closed (): Promise<CloseInfo> {
+    this.#closed ??= this.#closeInfo !== null
+      ? Promise.resolve(this.#closeInfo)
+      : new Promise((resolve) => { this.#resolveClosed = resolve })
+    return this.#closed
+  }
+
   /** Bytes that were sent and wait: for their turn, or for the network. */
   get bufferedBytes (): number {
     return this.#sender.bufferedBytes
+  }
+
+  /** Keeps an idle connection open through proxies, with messages that carry data. */
+  get pingPolicy (): PingPolicy {
+    this.#pingPolicy ??= new PingPolicy(this)
+    return this.#pingPolicy
   }
 
   /** The round trip to the peer in ms, as the last ping measured it, or `null` before the first pong. */
@@ -168,7 +199,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     try {
       if (options !== NO_OPTIONS) assertCancelOptions(options)
       this.#onReceive()
-      return this.#queue.receive(options.timeout ?? this.#parts.settings.receiveTimeout, options.signal)
+      return this.#queue.receive(options.timeout ?? this.#settings.receiveTimeout, options.signal)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -308,9 +339,9 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   #close (code: number | undefined, reason: string | undefined, cause: CloseCause): void {
     if (this.isClosed) return
-    const { shutdown } = this.#parts.settings
-    const isShutdown = this.#parts.owner.isClosing
-    this.#sender.flush()
+    const { shutdown } = this.#settings
+    const isShutdown = this.#owner.isClosing
+    this.#sender.handOver()
     this.#leaveOpen(isShutdown && cause !== 'handler-failed' ? 'shutdown' : cause)
     // A paused socket would not see the peer's answer
     if (this.socket.isPaused) this.socket.resume()
@@ -323,7 +354,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     if (this.#state !== 'open') return
     this.#state = 'closing'
     this.#cause = cause
-    this.pingPolicy.stop()
+    this.#pingPolicy?.stop()
     this.#keepAlive.stop()
     this.#queue.end()
     this.#sender.end()
@@ -337,8 +368,8 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   #drop (data: string | Buffer): Promise<boolean> {
     this.#dropped++
-    this.#parts.owner.dropped(this, 'out', 'slow-consumer', Buffer.byteLength(data))
-    if (this.#parts.settings.slowConsumer === 'close') {
+    this.#owner.dropped(this, 'out', 'slow-consumer', Buffer.byteLength(data))
+    if (this.#settings.slowConsumer === 'close') {
       this.#sender.end() // what waits for its turn would only make the peer later
       this.#close(1013, 'too slow', 'slow-consumer')
     }
@@ -347,16 +378,16 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   #discard (bytes: Buffer, reason: string): void {
     this.#discarded++
-    this.#parts.owner.dropped(this, 'in', reason, bytes.length)
+    this.#owner.dropped(this, 'in', reason, bytes.length)
   }
 
   #socketOnMessage (bytes: Buffer, isBinary: boolean): void {
-    this.#received.messages++
-    this.#received.bytes += bytes.length
+    this.#receivedMessages++
+    this.#receivedBytes += bytes.length
     if (!this.#isAwaited) return // it is the application's own listener that takes it
     if (this.#state !== 'open' || this.#isDraining) {
       this.#discard(bytes, 'closing')
-    } else if (!this.pingPolicy.isEcho(bytes, isBinary) && !this.#queue.push(new Message<AsyncWebSocket>(bytes, isBinary, this))) {
+    } else if (this.#pingPolicy?.isEcho(bytes, isBinary) !== true && !this.#queue.push(new Message<AsyncWebSocket>(bytes, isBinary, this))) {
       this.#discard(bytes, 'receive-overflow')
       this.#close(1008, 'too many messages', 'receive-overflow')
     }
@@ -366,7 +397,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /** A close frame went out: ours, or the answer to the peer's, for which ws has stopped reading the transport. */
   #socketOnClosing (code: number, reason: string): void {
     this.#sentClose = { code, reason }
-    const isReading = this.#parts.transport.listeners('data').some((listener) => listener === this.#reader)
+    const isReading = this.#transport.listeners('data').some((listener) => listener === this.#reader)
     this.#leaveOpen(isReading ? 'local' : 'peer')
   }
 
@@ -379,8 +410,8 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /** The peer has ended its side without a close frame: ws ends ours, and waits for that without a limit. */
   #transportOnEnd (): void {
     if (this.#state !== 'open') return
-    this.#outgoing.flush()
-    const { server } = this.#parts.settings
+    this.#sender.flush()
+    const { server } = this.#settings
     // Where ws takes its time with each message, some may still be on their way out of it
     const isReadLater = this.socket.extensions !== '' || server.allowSynchronousEvents === false
     if (!isReadLater) this.#leaveOpen('connection-lost')
@@ -392,25 +423,47 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#leaveOpen('connection-lost')
     this.#state = 'closed'
     clearTimeout(this.#closeTimer)
+    this.#error ??= this.#transport.errored ?? undefined
     const info = this.#closeInfo = this.#describeEnd(code, reason)
-    this.#parts.owner.delete(this, info, this.#traffic())
-    this.#resolveClosed(info)
+    this.#owner.delete(this, info, this.#traffic())
+    this.#resolveClosed?.(info)
     this.#aborter?.abort(new ConnectionEndedError(info))
   }
 
   #traffic (): Traffic {
-    return { received: this.#received, sent: { ...this.#parts.socket.sent, dropped: this.#dropped } }
+    const { sentMessages, sentBytes } = this.socket as ObservedSocket // it was constructed with one
+    return {
+      received: { messages: this.#receivedMessages, bytes: this.#receivedBytes },
+      sent: { messages: sentMessages, bytes: sentBytes, dropped: this.#dropped }
+    }
   }
 
   #describeEnd (code: number, reason: string): CloseInfo {
     const hasPeerClosed = code !== 1006 // ws's word for: no close frame came
-    return Object.freeze({
-      ...(hasPeerClosed ? { code, reason } : this.#sentClose ?? { code: 1006, reason: '' }),
+    const sent = hasPeerClosed ? undefined : this.#sentClose
+    const info: CloseInfo = {
+      code: sent === undefined ? code : sent.code,
+      reason: sent === undefined ? reason : sent.reason,
       wasClean: hasPeerClosed && this.#sentClose !== undefined,
       cause: this.#cause ?? 'connection-lost',
-      ...(this.#error && { error: this.#error }),
       unread: this.#queue.length + this.#discarded,
       unsent: this.#sender.unsent
-    })
+    }
+    return this.#error === undefined ? info : { ...info, error: this.#error }
   }
+}
+
+/** On the socket and on the transport of a connection: the connection. */
+const kConnection = Symbol('connection')
+
+interface Linked {
+  [kConnection]: AsyncWebSocket
+}
+
+function link (emitter: object, connection: AsyncWebSocket): void {
+  (emitter as Linked)[kConnection] = connection // from here on it is one
+}
+
+function of (emitter: object): AsyncWebSocket {
+  return (emitter as Linked)[kConnection] // only what was linked has our listeners
 }

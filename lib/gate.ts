@@ -8,8 +8,18 @@ import { observed } from './observed-socket.js'
 import { serveAsPlainHttp } from './plain-http.js'
 import { Upgrade, type UpgradeContext } from './upgrade.js'
 
-/** Every upgrade request that was routed, by its raw request. */
-export type Upgrades = WeakMap<IncomingMessage, Upgrade>
+/** Every upgrade request that was routed, by its raw request: noted on it, for a map of thousands costs more memory. */
+export class Upgrades {
+  readonly #key = Symbol('fastify-websocket-async.upgrade')
+
+  get (raw: IncomingMessage): Upgrade | undefined {
+    return (raw as unknown as { readonly [key: symbol]: Upgrade | undefined })[this.#key] // nobody else has the key
+  }
+
+  set (raw: IncomingMessage, upgrade: Upgrade): void {
+    Object.assign(raw, { [this.#key]: upgrade })
+  }
+}
 
 /**
  * The listener for an HTTP server's `upgrade` event. A request for a WebSocket goes through the app's router as any
@@ -69,7 +79,8 @@ type Route = (raw: IncomingMessage, response: ServerResponse, socket: Socket, he
 /** Sends an upgrade request through the app's router. */
 export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context: UpgradeContext): Route {
   return function routeUpgrade (raw, response, socket, head) {
-    upgrades.set(raw, new Upgrade(context, raw, response, socket, head))
+    const upgrade = new Upgrade(context, raw, response, socket, head)
+    upgrades.set(raw, upgrade)
     try {
       app.routing(raw, response)
     } catch (error) {
@@ -77,6 +88,7 @@ export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context
       if (response.headersSent) socket.destroy()
       else response.writeHead(500).end()
     }
+    upgrade.watch()
   }
 }
 

@@ -31,6 +31,7 @@ export function assertHandshake ({ headers, rawHeaders }: IncomingMessage): void
   if (!KEY.test(headers['sec-websocket-key'] ?? '')) {
     throw new errors.FST_WSA_BAD_HANDSHAKE('its Sec-WebSocket-Key is not 16 bytes in base64')
   }
+  if (headers['sec-websocket-protocol'] === undefined) return
   const offered = offeredSubprotocols(headers)
   if (new Set(offered).size !== offered.length || !offered.every((name) => TOKEN.test(name))) {
     throw new errors.FST_WSA_BAD_HANDSHAKE('its Sec-WebSocket-Protocol is not a list of different tokens')
@@ -46,12 +47,16 @@ export function offeredSubprotocols (headers: IncomingMessage['headers']): strin
 /** Headers that speak of the connection or of a body, or that the handshake itself writes: not for the 101. */
 const NOT_ON_101 = /^(connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|content-length|sec-websocket-.*)$/i
 
+const NONE: OutgoingHttpHeaders = {}
+const NO_LINES: readonly string[] = []
+
 /**
  * The lines that go on the 101: what was set on the reply so far, and what was given with the call, which wins;
  * cookies add up. What has no place there is left out where the reply had it, and refused where the call named it.
  * @throws FST_WSA_BAD_OPTION
  */
-export function headerLines (reply: OutgoingHttpHeaders, given: OutgoingHttpHeaders = {}): string[] {
+export function headerLines (reply: OutgoingHttpHeaders, given: OutgoingHttpHeaders = NONE): readonly string[] {
+  if (given === NONE && Object.keys(reply).length === 0) return NO_LINES
   assertPlainObject('headers', given)
   const own = new Set(Object.keys(given).map((name) => name.toLowerCase()))
   const kept = Object.entries(reply).filter(([name]) =>

@@ -35,7 +35,7 @@ export class KeepAlive {
   latency: number | null = null
   readonly #transport: KeepAliveTransport
   readonly #options: KeepAliveSettings | null
-  readonly #pings = new Map<string, Ping>() // those that wait for their pong, in order
+  #pings: Map<string, Ping> | undefined // those that wait for their pong, in order; made for the first
   #lastPing = 0
   #timer: NodeJS.Timeout | undefined
   #inboundBytes = 0 // when we last looked
@@ -56,7 +56,7 @@ export class KeepAlive {
   /** The connection is no longer open. */
   stop (): void {
     clearTimeout(this.#timer)
-    for (const ping of this.#pings.values()) ping.settle(null)
+    for (const ping of this.#pings?.values() ?? []) ping.settle(null)
   }
 
   /** The round trip in ms, or `null` on timeout or at the end of the connection. */
@@ -78,7 +78,7 @@ export class KeepAlive {
 
   /** A pong came. One may answer several pings: those before it too (RFC 6455, section 5.5.3). */
   pongOnReceive (payload: string): void {
-    if (!this.#pings.has(payload)) return
+    if (this.#pings?.has(payload) !== true) return
     const now = performance.now()
     for (const [sent, ping] of this.#pings) {
       this.latency = now - ping.sentAt
@@ -89,14 +89,15 @@ export class KeepAlive {
 
   #send (onSettle: (latency: number | null) => void): Ping {
     const payload = String(++this.#lastPing)
+    const pings = this.#pings ??= new Map()
     const ping: Ping = {
       sentAt: performance.now(),
       settle: (latency) => {
-        this.#pings.delete(payload)
+        pings.delete(payload)
         onSettle(latency)
       }
     }
-    this.#pings.set(payload, ping)
+    pings.set(payload, ping)
     this.#transport.ping(payload)
     return ping
   }

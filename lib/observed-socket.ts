@@ -1,10 +1,5 @@
 import type { WebSocket } from 'ws'
-
-/** What was sent through a socket, by whomever. */
-export interface Sent {
-  messages: number
-  bytes: number
-}
+import type { CloseCause } from './close.js'
 
 /** What was given to be sent past the socket, and must go out before what is sent through it. */
 export interface Outgoing {
@@ -15,21 +10,31 @@ export interface Outgoing {
 }
 
 export interface ObservedSocket extends WebSocket {
-  readonly sent: Sent
+  /** What was sent, by whomever. */
+  sentMessages: number
+  sentBytes: number
   outgoing: Outgoing | undefined
+  /** The socket stops to be open because a close frame was written: ours, or the answer to the peer's. */
+  onClosing: ((this: ObservedSocket, code: number, reason: string) => void) | undefined
+  /** It stops to be open because it is cut off. */
+  onTerminating: ((this: ObservedSocket, cause?: CloseCause) => void) | undefined
   /** Sends without a word to `outgoing`: for itself. */
   sendNext: WebSocket['send']
+  /** @param cause why, where it is not the application's doing */
+  terminate (cause?: CloseCause): void
 }
 
 /**
- * `ws`'s socket, which counts what it sends, and has an event, `closing`, for the moment at which it stops to be open
- * because a close frame was written (ours, or the answer to the peer's), and one, `terminating`, for when it is cut off. By
- * itself `ws` is silent until the TCP connection is gone, which takes as long as the peer likes.
+ * `ws`'s socket, which counts what it sends and tells at once when it stops to be open: by itself `ws` is silent until the TCP
+ * connection is gone, which takes as long as the peer likes.
  */
 export function observed (Base: typeof WebSocket): typeof WebSocket {
   return class ObservedWebSocket extends Base {
-    readonly sent: Sent = { messages: 0, bytes: 0 }
-    outgoing: Outgoing | undefined
+    sentMessages = 0
+    sentBytes = 0
+    outgoing: ObservedSocket['outgoing']
+    onClosing: ObservedSocket['onClosing']
+    onTerminating: ObservedSocket['onTerminating']
 
     override send (...args: unknown[]): void {
       if (this.readyState === this.OPEN) this.outgoing?.handOver()
@@ -38,8 +43,8 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
 
     sendNext (...args: unknown[]): void {
       if (this.readyState === this.OPEN) {
-        this.sent.messages++
-        this.sent.bytes += sizeOf(args[0])
+        this.sentMessages++
+        this.sentBytes += sizeOf(args[0])
       }
       Reflect.apply(super.send, this, args)
     }
@@ -54,18 +59,18 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
       Reflect.apply(super.pong, this, args)
     }
 
-    override terminate (): void {
+    override terminate (cause?: CloseCause): void {
       const wasOpen = this.readyState === this.OPEN
       this.outgoing?.flush()
       super.terminate()
-      if (wasOpen) this.emit('terminating')
+      if (wasOpen) this.onTerminating?.call(this as unknown as ObservedSocket, cause)
     }
 
     override close (code?: number, reason?: string | Buffer): void {
       const wasOpen = this.readyState === this.OPEN
       if (wasOpen) this.outgoing?.flush()
       super.close(code, reason)
-      if (wasOpen && this.readyState !== this.OPEN) this.emit('closing', code ?? 1005, String(reason ?? ''))
+      if (wasOpen && this.readyState !== this.OPEN) this.onClosing?.call(this as unknown as ObservedSocket, code ?? 1005, String(reason ?? ''))
     }
   }
 }

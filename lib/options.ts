@@ -4,7 +4,7 @@ import { badOption, durationOption } from './arguments.js'
 import { assertClose } from './close.js'
 import type { KeepAliveOptions, KeepAliveSettings } from './keep-alive.js'
 import { originRule, type OriginOption, type OriginRule } from './origin.js'
-import { FRAMES_IN_A_READ, type Amount } from './receive-queue.js'
+import { FRAMES_IN_A_READ, receiveLimits, type Amount, type ReceiveLimits } from './receive-queue.js'
 import type { SendLimits } from './sender.js'
 
 type UpstreamOptions = NonNullable<WebsocketPluginOptions['options']>
@@ -67,7 +67,8 @@ export interface WebSocketAsyncOptions {
 export interface Settings {
   readonly origin: OriginRule
   readonly maxConnections: number
-  readonly receiveHighWaterMark: Amount
+  /** For connections with permessage-deflate and without. */
+  readonly receiveLimits: Readonly<{ compressed: ReceiveLimits, plain: ReceiveLimits }>
   readonly sendLimits: SendLimits
   readonly slowConsumer: 'close' | 'drop'
   readonly keepAlive: KeepAliveSettings | null
@@ -97,10 +98,12 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
   }
   const { slowConsumer = 'close' } = options
   if (slowConsumer !== 'close' && slowConsumer !== 'drop') throw badOption('slowConsumer', "'close' or 'drop'", slowConsumer)
+  const mark = readReceiveHighWaterMark(options.receiveHighWaterMark)
+  const server = readServerOptions(options, bodyLimit)
   return Object.freeze({
     origin: originRule(options.origin ?? 'same-origin'),
     maxConnections: amount('maxConnections', options.maxConnections, Infinity),
-    receiveHighWaterMark: readReceiveHighWaterMark(options.receiveHighWaterMark),
+    receiveLimits: Object.freeze({ compressed: receiveLimits(mark, server.maxPayload, true), plain: receiveLimits(mark, server.maxPayload, false) }),
     sendLimits: Object.freeze({
       highWaterMark: amount('sendHighWaterMark', options.sendHighWaterMark, 64 * 1024),
       maxBufferedBytes: amount('maxBufferedBytes', options.maxBufferedBytes, 16 * 1024 * 1024)
@@ -112,7 +115,7 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
     shutdown: readShutdown(options.shutdown),
     errorHandler: options.errorHandler,
     preClose: options.preClose,
-    server: readServerOptions(options, bodyLimit)
+    server
   })
 }
 

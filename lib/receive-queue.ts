@@ -45,6 +45,7 @@ interface Waiter<T> {
   readonly signal: AbortSignal | undefined
   giveUp: (() => void) | undefined
   timer: NodeJS.Timeout | undefined
+  next: Waiter<T> | undefined
 }
 
 /** Messages that wait for a receive, and receives that wait for a message: never both at once. */
@@ -55,13 +56,14 @@ export class ReceiveQueue<T extends { readonly length: number }> {
   // What was taken still counts among the first half of the array: no shift() a message
   #taken = 0
   #bytes = 0
-  readonly #waiters: Waiter<T>[] = []
+  #firstWaiter: Waiter<T> | undefined // they are a list: an array would be most of what an idle queue costs
+  #lastWaiter: Waiter<T> | undefined
   #isEnded = false
   #isPaused = false
   #mark: Amount // the one in force
   // One timer serves call after call: it is left running, and set back for the next
   #timer: NodeJS.Timeout | undefined
-  #timeout = Infinity
+  #timeout = 0
   #timedWaiter: Waiter<T> | undefined
 
   constructor (limits: ReceiveLimits, flow: Flow) {
@@ -76,7 +78,7 @@ export class ReceiveQueue<T extends { readonly length: number }> {
 
   /** A receive waits. */
   get isAwaited (): boolean {
-    return this.#waiters.length > 0
+    return this.#firstWaiter !== undefined
   }
 
   /** No further message will come out. */
@@ -89,9 +91,8 @@ export class ReceiveQueue<T extends { readonly length: number }> {
    * reached. Not after `end()`.
    */
   push (message: T): boolean {
-    const waiter = this.#waiters.shift()
-    if (waiter !== undefined) {
-      this.#settle(waiter, message)
+    if (this.#firstWaiter !== undefined) {
+      this.#settle(this.#firstWaiter, message)
       return true
     }
     const { cap } = this.#limits
@@ -113,7 +114,7 @@ export class ReceiveQueue<T extends { readonly length: number }> {
   end (): void {
     this.#isEnded = true
     clearTimeout(this.#timer)
-    for (const waiter of this.#waiters.splice(0)) this.#settle(waiter, null)
+    while (this.#firstWaiter !== undefined) this.#settle(this.#firstWaiter, null)
     if (this.#isPaused) this.#resume() // or the peer's close frame would not be seen
   }
 
@@ -158,18 +159,20 @@ export class ReceiveQueue<T extends { readonly length: number }> {
   #wait<R> (toResult: (message: T | null) => R, timeout: number, signal: AbortSignal | undefined): Promise<R> {
     return new Promise((resolve) => {
       // Whatever results a call wants, its waiter resolves its own promise
-      const waiter: Waiter<T> = { resolve: resolve as (result: unknown) => void, toResult, signal, giveUp: undefined, timer: undefined }
-      this.#waiters.push(waiter)
+      const waiter: Waiter<T> = { resolve: resolve as (result: unknown) => void, toResult, signal, giveUp: undefined, timer: undefined, next: undefined }
+      if (this.#lastWaiter === undefined) this.#firstWaiter = waiter
+      else this.#lastWaiter.next = waiter
+      this.#lastWaiter = waiter
       if (timeout !== Infinity) this.#startTimer(waiter, timeout)
       if (signal === undefined) return
-      waiter.giveUp = () => this.#giveUp(waiter)
+      waiter.giveUp = () => this.#settle(waiter, null)
       signal.addEventListener('abort', waiter.giveUp)
     })
   }
 
   #startTimer (waiter: Waiter<T>, timeout: number): void {
     if (this.#timedWaiter !== undefined) {
-      waiter.timer = setTimeout(() => this.#giveUp(waiter), timeout)
+      waiter.timer = setTimeout(() => this.#settle(waiter, null), timeout)
       return
     }
     this.#timedWaiter = waiter
@@ -184,17 +187,22 @@ export class ReceiveQueue<T extends { readonly length: number }> {
 
   #timerOnTimeout (): void {
     this.#timer = undefined
-    if (this.#timedWaiter !== undefined) this.#giveUp(this.#timedWaiter)
+    if (this.#timedWaiter !== undefined) this.#settle(this.#timedWaiter, null)
   }
 
-  /** The call ends without a message: the next one goes to whoever waits then. */
-  #giveUp (waiter: Waiter<T>): void {
-    this.#waiters.splice(this.#waiters.indexOf(waiter), 1)
-    this.#settle(waiter, null)
+  #remove (waiter: Waiter<T>): void {
+    let before: Waiter<T> | undefined
+    for (let each = this.#firstWaiter; each !== waiter; each = each?.next) before = each
+    if (before === undefined) this.#firstWaiter = waiter.next
+    else before.next = waiter.next
+    if (this.#lastWaiter === waiter) this.#lastWaiter = before
+    waiter.next = undefined
   }
 
+  /** Without a message it only ends this call: the next message goes to whoever waits then. */
   #settle (waiter: Waiter<T>, message: T | null): void {
     const { resolve, toResult, signal, giveUp, timer } = waiter
+    this.#remove(waiter)
     if (waiter === this.#timedWaiter) this.#timedWaiter = undefined
     if (timer !== undefined) clearTimeout(timer)
     if (giveUp !== undefined) signal?.removeEventListener('abort', giveUp)

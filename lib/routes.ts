@@ -12,7 +12,7 @@ type ErrorHandler = NonNullable<Settings['errorHandler']>
 
 /** `request.getWebSocketAsync` */
 export function acceptIn (upgrades: Upgrades) {
-  return function getWebSocketAsync (this: FastifyRequest, options: AcceptOptions = {}): Promise<AsyncWebSocket> {
+  return function getWebSocketAsync (this: FastifyRequest, options?: AcceptOptions): Promise<AsyncWebSocket> {
     const upgrade = upgrades.get(this.raw)
     const opening = upgrade === undefined
       ? Promise.reject(upgradeRequired(this))
@@ -78,7 +78,7 @@ function eventHandler (
     const instance = this as unknown as FastifyInstance // the same instance, with the server's type left open
     return upgrade.run(reply, async () => {
       let result: unknown
-      const connection = await upgrade.accept(request, {}, ({ socket, closed }) => {
+      const connection = await upgrade.accept(request, undefined, ({ socket, closed }) => {
         socket.on('error', (error) => errorHandler.call(instance, error, socket, request, reply))
         result = settle(() => wsHandler.call(instance, socket, request) ?? closed) // without a promise it ends it itself
       })

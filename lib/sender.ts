@@ -48,7 +48,7 @@ export const NOT_SENT = Promise.resolve(false)
 export class Sender {
   readonly #transport: SendTransport
   readonly #limits: SendLimits
-  readonly #queue = new Set<Call>()
+  #queue: Set<Call> | undefined // made for the first that waits
   #queuedBytes = 0
   #isFull = false // from the message that reached the mark until that one is flushed
   #filler: Call | undefined // the call of that message
@@ -66,7 +66,7 @@ export class Sender {
 
   /** Messages that were accepted and were not handed over: not yet, or never. */
   get unsent (): number {
-    return this.#lost + this.#queue.size
+    return this.#lost + (this.#queue?.size ?? 0)
   }
 
   /** `null`: it was not taken, for too much is unsent already. Where nothing else waits, one message is never too much. */
@@ -83,15 +83,20 @@ export class Sender {
     if (this.#isFull && timeout === 0) return NOT_SENT
     const call: Call = { data, size, compress, isHandedOver: false, settle: () => {} }
     if (this.#isFull) this.#enqueue(call)
-    else this.#handOver(call)
+    else this.#giveToTransport(call)
     return this.#wait(call, timeout, signal)
   }
 
-  /** Hands everything over at once: what waits for its turn, and what the transport has kept. */
+  /** Writes what the transport has kept. */
   flush (): void {
+    this.#transport.flush()
+  }
+
+  /** Hands everything over at once: what waits for its turn, and what the transport has kept. */
+  handOver (): void {
     this.#filler?.settle(true)
-    for (const call of this.#queue) {
-      this.#handOver(call)
+    for (const call of this.#queue ?? []) {
+      this.#giveToTransport(call)
       call.settle(true)
     }
     this.#transport.flush()
@@ -99,17 +104,18 @@ export class Sender {
 
   /** Nothing more can be handed over. */
   end (): void {
-    this.#lost += this.#queue.size
-    for (const call of this.#queue) call.settle(false)
+    this.#lost = this.unsent
+    for (const call of this.#queue ?? []) call.settle(false)
     this.#filler?.settle(false)
   }
 
   #enqueue (call: Call): void {
+    this.#queue ??= new Set()
     this.#queue.add(call)
     this.#queuedBytes += call.size
   }
 
-  #handOver (call: Call): void {
+  #giveToTransport (call: Call): void {
     const { data, size, compress } = call
     this.#dequeue(call)
     call.isHandedOver = true
@@ -119,15 +125,15 @@ export class Sender {
     } else {
       this.#isFull = true
       this.#filler = call
-      this.#transport.send(data, size, compress, this.#transportOnFlush)
+      this.#transport.send(data, size, compress, () => this.#transportOnFlush())
     }
   }
 
-  readonly #transportOnFlush = (): void => {
+  #transportOnFlush (): void {
     this.#isFull = false
     this.#filler?.settle(true)
-    for (const call of this.#queue) {
-      this.#handOver(call)
+    for (const call of this.#queue ?? []) {
+      this.#giveToTransport(call)
       if (this.#isFull) break
       call.settle(true)
     }
@@ -150,7 +156,7 @@ export class Sender {
   }
 
   #dequeue (call: Call): void {
-    if (this.#queue.delete(call)) this.#queuedBytes -= call.size
+    if (this.#queue?.delete(call) === true) this.#queuedBytes -= call.size
   }
 }
 

@@ -1,13 +1,10 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { WebSocket } from 'ws'
 import type { KeepAliveTransport } from './keep-alive.js'
 import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
-import { Outbox } from './outbox.js'
+import { ifWritten, Outbox } from './outbox.js'
 import type { SendTransport } from './sender.js'
-
-type OnWritten = ((error?: Error | null) => void) | undefined
 
 /**
  * What the sender sees of `ws`. Messages of a server are framed here, where nothing has to be compressed and the class of
@@ -16,7 +13,7 @@ type OnWritten = ((error?: Error | null) => void) | undefined
 export function sendTransport (socket: ObservedSocket, stream: Duplex, { server }: Settings): SendTransport {
   const isClient = socket.url !== undefined
   const isFramedHere = !isClient && socket.extensions === '' && server.WebSocket === undefined
-  return isFramedHere ? new FramingTransport(socket, stream) : new SocketTransport(socket, stream)
+  return isFramedHere ? new Outbox(socket, stream) : new SocketTransport(socket, stream)
 }
 
 class SocketTransport implements SendTransport {
@@ -41,51 +38,35 @@ class SocketTransport implements SendTransport {
   expectAnswers (): void {}
 }
 
-class FramingTransport implements SendTransport {
+/** What the keep-alive sees of `ws`. */
+export class PingTransport implements KeepAliveTransport {
   readonly #socket: ObservedSocket
   readonly #stream: Duplex
-  readonly #outbox: Outbox
+  readonly #queue: { look (): void }
 
-  constructor (socket: ObservedSocket, stream: Duplex) {
+  constructor (socket: ObservedSocket, stream: Duplex, queue: { look (): void }) {
     this.#socket = socket
     this.#stream = stream
-    this.#outbox = new Outbox(stream)
+    this.#queue = queue
   }
 
-  get bufferedAmount (): number {
-    return this.#socket.bufferedAmount + this.#outbox.size
+  get inboundBytes (): number {
+    return (this.#stream as Socket).bytesRead // a stream that has none is not kept alive
   }
 
-  send (data: string | Buffer, size: number, _compress: boolean, onFlushed?: () => void): void {
-    const { sent } = this.#socket
-    sent.messages++
-    sent.bytes += size
-    this.#outbox.add(data, size, onFlushed && ifWritten(this.#stream, onFlushed))
+  get isPaused (): boolean {
+    return this.#socket.isPaused
   }
 
-  flush (): void {
-    this.#outbox.flush()
+  ping (payload: string): void {
+    this.#socket.ping(payload)
   }
 
-  expectAnswers (isMany: boolean): void {
-    this.#outbox.isPrompt = !isMany
+  look (): void {
+    this.#queue.look()
   }
-}
 
-// The write that is under way when the connection is cut off reports no error
-function ifWritten (stream: Duplex, onFlushed: () => void): OnWritten {
-  return (error) => {
-    if (error == null && !stream.destroyed) onFlushed()
-  }
-}
-
-/** What the keep-alive sees of `ws`. */
-export function keepAliveTransport (socket: WebSocket, stream: Duplex, look: () => void, terminate: () => void): KeepAliveTransport {
-  return {
-    get inboundBytes () { return (stream as Socket).bytesRead }, // a stream that has none is not kept alive
-    get isPaused () { return socket.isPaused },
-    ping: (payload) => socket.ping(payload),
-    look,
-    terminate
+  terminate (): void {
+    this.#socket.terminate('keep-alive')
   }
 }

@@ -54,13 +54,14 @@ export class Upgrade {
   #reply: FastifyReply | undefined // while the handler may accept
   #opening: Promise<AsyncWebSocket> | undefined
   #connection: AsyncWebSocket | undefined
-  #onOpened: (() => void) | undefined
+  #answer: { resolve (value: unknown): void, reject (error: unknown): void } | undefined // to Fastify, which keeps the reply until then
   #isAnswering = false // from `reply.send()` on, while its hooks run
   #isHandedOver = false // to the server of `ws`, which may answer by itself
   #failToOpen: ((error: Error) => void) | undefined
   #refusal: unknown // why it was not accepted, the last time that was asked
   #whyNot: (() => FastifyError) | undefined // set when we ended it ourselves
   #timer: NodeJS.Timeout | undefined
+  #onSocketClose: (() => void) | undefined // while it is watched
 
   /** @param response to the request, with the socket assigned to it */
   constructor (context: UpgradeContext, raw: IncomingMessage, response: ServerResponse, socket: Socket, head: Buffer) {
@@ -71,12 +72,18 @@ export class Upgrade {
     this.#log = context.log
     this.#response = response
     response.shouldKeepAlive = false
-    response.once('finish', () => this.#responseOnFinish())
-    socket.on('error', socketOnError)
-    socket.once('close', this.#socketOnClose)
-    this.#startTimer(context.settings.upgradeTimeout, () => this.#timerOnTimeout())
-    context.collection.addUpgrade(this)
     for (const neighbour of context.neighbours) this.#showTo(neighbour, head)
+  }
+
+  /** To be called when the request was routed: by then most are accepted, and nothing of this is needed. */
+  watch (): void {
+    if (this.#state !== 'undecided') return
+    this.#response?.once('finish', () => this.#responseOnFinish())
+    this.#onSocketClose = () => this.#socketOnClose()
+    this.#socket.on('error', socketOnError)
+    this.#socket.once('close', this.#onSocketClose)
+    this.#startTimer(this.#context.settings.upgradeTimeout, () => this.#timerOnTimeout())
+    this.#context.collection.addUpgrade(this)
   }
 
   requestOnStart (request: FastifyRequest, reply: FastifyReply): void {
@@ -106,29 +113,32 @@ export class Upgrade {
     } catch (error) {
       return this.#handlerOnThrow(error)
     }
-    if (!isThenable(result)) return this.#opening === undefined ? result : undefined
-    const lifetime = Promise.resolve(result).then(
-      (value) => this.#handlerOnReturn(value),
-      (error: unknown) => this.#handlerOnThrow(error))
-    this.#context.collection.addHandler(lifetime)
-    return Promise.race([lifetime, new Promise<void>((resolve) => { this.#onOpened = resolve })]) // Fastify keeps the reply until then
+    const isAccepted = this.#connection !== undefined
+    if (!isThenable(result)) return isAccepted || this.#opening !== undefined ? undefined : result
+    this.#context.collection.handlerOnStart()
+    Promise.resolve(result).then(
+      (value) => this.#handlerOnSettle(() => this.#handlerOnReturn(value)),
+      (error: unknown) => this.#handlerOnSettle(() => this.#handlerOnThrow(error)))
+    return isAccepted ? undefined : new Promise((resolve, reject) => { this.#answer = { resolve, reject } })
   }
 
   /**
    * Accepts the upgrade. Asked again, it gives the same connection; after a refusal for what was asked, something else can
    * be asked for.
    */
-  async accept (request: FastifyRequest, options: AcceptOptions, onOpen: OnOpen): Promise<AsyncWebSocket> {
+  accept (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
     if (this.#connection !== undefined) {
       onOpen(this.#connection)
-      return this.#connection
+      return Promise.resolve(this.#connection)
     }
+    if (this.#opening !== undefined) return this.#opening
     try {
-      this.#opening ??= this.#begin(request, options, onOpen)
-      return await this.#opening
+      const opening = this.#begin(request, options, onOpen)
+      if (this.#state !== 'accepted') this.#opening = opening
+      return opening
     } catch (error) {
       this.#refusal = error
-      throw error
+      return Promise.reject(error)
     }
   }
 
@@ -195,20 +205,29 @@ export class Upgrade {
   }
 
   /** Checks what can be checked at once; what follows settles in any case. */
-  #begin (request: FastifyRequest, options: AcceptOptions, onOpen: OnOpen): Promise<AsyncWebSocket> {
+  #begin (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
     const reply = this.#assertUndecided(request)
     assertHandshake(this.#raw)
-    assertPlainObject('options', options)
-    this.subprotocol = this.#select(options.subprotocol)
-    this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options.headers) // Fastify's type allows more than a header can be
+    if (options !== undefined) assertPlainObject('options', options)
+    this.subprotocol = this.#select(options?.subprotocol)
+    this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options?.headers) // Fastify's type allows more than a header can be
     return new Promise((resolve, reject) => {
-      this.#failToOpen = reject
-      this.#open(request, onOpen, resolve).catch(reject)
+      const fail = this.#failToOpen = (error: unknown) => {
+        this.#refusal = error
+        this.#failToOpen = undefined
+        reject(error)
+      }
+      const { origin } = request.headers
+      try {
+        if (origin === undefined) this.#open(request, onOpen, resolve) // it is no browser, and none that a page could misuse
+        else this.#assertOrigin(origin, request).then(() => this.#open(request, onOpen, resolve)).catch(fail)
+      } catch (error) {
+        fail(error)
+      }
     })
   }
 
-  async #open (request: FastifyRequest, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): Promise<void> {
-    await this.#assertOrigin(request)
+  #open (request: FastifyRequest, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): void {
     const reply = this.#assertUndecided(request) // time may have passed
     const { server, settings: { maxConnections }, collection } = this.#context
     if (collection.size + collection.opening >= maxConnections) throw new errors.FST_WSA_TOO_MANY_CONNECTIONS(maxConnections)
@@ -225,10 +244,7 @@ export class Upgrade {
     }
   }
 
-  // A client that sends no Origin is no browser, and none that a page could misuse
-  async #assertOrigin (request: FastifyRequest): Promise<void> {
-    const { origin } = request.headers
-    if (origin === undefined) return
+  async #assertOrigin (origin: string, request: FastifyRequest): Promise<void> {
     if (await this.#context.settings.origin(origin, request) !== true) throw new errors.FST_WSA_ORIGIN_REFUSED(origin, request.host)
   }
 
@@ -247,21 +263,35 @@ export class Upgrade {
     })
     collection.add(connection)
     if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // a handler that has returned its reply waits for that
-    this.#onOpened?.()
+    this.#answer?.resolve(undefined)
+    this.#answer = this.#opening = undefined
     server.emit('connection', socket, this.#raw)
     onOpen(connection)
     if (collection.isClosing) connection.drain()
     return connection
   }
 
+  async #handlerOnSettle (conclude: () => unknown): Promise<void> {
+    try {
+      const value = await conclude()
+      this.#answer?.resolve(value)
+    } catch (error) {
+      this.#answer?.reject(error)
+    } finally {
+      this.#context.collection.handlerOnEnd()
+    }
+  }
+
   #handlerOnReturn (value: unknown): unknown {
     if (this.#whyNot !== undefined) return undefined
+    if (this.#connection !== undefined) return this.#connection.handlerOnReturn()
     if (this.#opening === undefined) return value
     return this.#opening.then((connection) => connection.handlerOnReturn(), () => value)
   }
 
   #handlerOnThrow (error: unknown): unknown {
     this.#reply = undefined // an error handler cannot accept any more
+    if (this.#connection !== undefined) return this.#connection.handlerOnThrow(error)
     if (this.#opening !== undefined) {
       return this.#opening.then((connection) => connection.handlerOnThrow(error), () => this.#rethrow(error))
     }
@@ -301,16 +331,13 @@ export class Upgrade {
     return whyNot()
   }
 
-  readonly #socketOnClose = (): void => {
+  #socketOnClose (): void {
+    const failToOpen = this.#failToOpen
     this.#letGo()
     if (this.#state !== 'undecided') return
     this.#state = 'gone'
     if (this.#whyNot === undefined) this.#log.info('websocket upgrade ended: the client left before it was answered')
-    if (this.#failToOpen !== undefined) {
-      const error = new errors.FST_WSA_CLIENT_GONE()
-      this.#refusal ??= error
-      this.#failToOpen(error)
-    }
+    failToOpen?.(new errors.FST_WSA_CLIENT_GONE())
     this.#publishRefusal()
     this.#raw.destroy?.() // aborts `request.signal`; a request that was injected is no stream
   }
@@ -322,10 +349,15 @@ export class Upgrade {
 
   #letGo (): void {
     clearTimeout(this.#timer)
-    this.#head = Buffer.alloc(0)
-    this.#socket.off('error', socketOnError)
-    this.#socket.off('close', this.#socketOnClose)
+    this.#timer = undefined
+    this.#head = EMPTY
+    this.headerLines = NO_LINES
+    this.#failToOpen = undefined
     if (this.#isHandedOver) this.#context.collection.opening--
+    if (this.#onSocketClose === undefined) return
+    this.#socket.off('error', socketOnError)
+    this.#socket.off('close', this.#onSocketClose)
+    this.#onSocketClose = undefined
     this.#context.collection.deleteUpgrade(this)
   }
 
@@ -346,6 +378,9 @@ function notInHandler ({ is404, routeOptions }: FastifyRequest): Error {
 function refuseToSend (): never {
   throw new errors.FST_WSA_REPLY_ALREADY_SENT('send a reply', 'the upgrade to a WebSocket')
 }
+
+const EMPTY = Buffer.alloc(0)
+const NO_LINES: readonly string[] = []
 
 function socketOnError (this: Socket): void {
   this.destroy()

@@ -88,10 +88,10 @@ t.test('timeout and signal cancel a message that waits for its turn, and only th
   t.equal(clock.countTimers(), 0)
 })
 
-t.test('flush() hands everything over, in order, and every call is settled', async (t) => {
+t.test('handOver() hands everything over, in order, and every call is settled', async (t) => {
   const { sender, sent } = play()
   const calls = ['a'.repeat(10), 'b', 'c'].map((data) => sender.send(data, {}))
-  sender.flush()
+  sender.handOver()
   t.same(sent, ['a'.repeat(10), 'b', 'c'])
   t.same(await Promise.all(calls), [true, true, true])
   t.equal(sender.unsent, 0)
