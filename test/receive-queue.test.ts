@@ -44,6 +44,41 @@ t.test('receive() serves those who wait first come, first served', async (t) => 
   t.equal(queue.length, 1)
 })
 
+t.test('receive() that gives up among others leaves them their turn', async (t) => {
+  const queue = newQueue<string>()
+  const controllers = Array.from({ length: 4 }, () => new AbortController())
+  const waiting = controllers.map(({ signal }) => queue.receive({ signal }))
+  controllers[1]?.abort()
+  controllers[3]?.abort()
+  waiting.push(queue.receive({}))
+  for (const message of ['a', 'b', 'c', 'd']) queue.push(message)
+  t.same(await Promise.all(waiting), ['a', null, 'b', null, 'c'])
+  t.equal(queue.length, 1)
+})
+
+t.test('receive() that waits gets its own time, whatever the others have', async (t) => {
+  const clock = fakeClock(t)
+  const queue = newQueue<string>()
+  const ended: string[] = []
+  const receive = (timeout: number) => { queue.receive({ timeout }).then((message) => ended.push(`${timeout} ${message}`)) }
+  receive(30)
+  queue.push('first')
+  await clock.tickAsync(20)
+  for (const timeout of [30, 10, 30, 20]) receive(timeout)
+  await clock.tickAsync(9)
+  t.same(ended, ['30 first'])
+  await clock.tickAsync(1)
+  t.same(ended, ['30 first', '10 null'])
+  await clock.tickAsync(10)
+  t.same(ended, ['30 first', '10 null', '20 null'])
+  await clock.tickAsync(9)
+  t.equal(ended.length, 3)
+  await clock.tickAsync(1)
+  t.same(ended.slice(3), ['30 null', '30 null'])
+  queue.end()
+  t.equal(clock.countTimers(), 0)
+})
+
 t.test('receive() ends with null on timeout, on abort, on end, and touches only that call', async (t) => {
   const clock = fakeClock(t)
   const queue = newQueue<string>()
