@@ -1,0 +1,143 @@
+import { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+import t from 'tap'
+import { Outbox } from '../lib/outbox.js'
+
+/**
+ * An outbox over a stream of the test's: `writes` are what the network took, `stall()` keeps it from taking more. A stream that
+ * hands things on keeps what it was given.
+ */
+function play (stream: Duplex, isKept = false) {
+  const writes: Buffer[] = []
+  const given: Buffer[] = []
+  let release: (() => void)[] | undefined
+  Object.assign(stream, { _writev: null }) // a socket's own would go to the system
+  stream._write = (chunk: Buffer, _encoding, done) => {
+    const take = () => {
+      writes.push(isKept ? chunk : Buffer.from(chunk))
+      done()
+    }
+    given.push(chunk)
+    if (release === undefined) take()
+    else release.push(take)
+  }
+  const count = { bufferedAmount: 0, sentMessages: 0, sentBytes: 0 }
+  const outbox = new Outbox(count, stream)
+  return {
+    writes,
+    given,
+    count,
+    outbox,
+    send: (data: string | Buffer, onFlushed?: () => void) => outbox.send(data, Buffer.byteLength(data), true, onFlushed),
+    stall: () => { release = [] },
+    goOn: () => {
+      const waiting = release ?? []
+      release = undefined
+      for (const take of waiting) take()
+    }
+  }
+}
+
+const turn = () => new Promise<void>((resolve) => { setImmediate(resolve) })
+
+/** The payloads in what was written, of messages below 64 KiB. */
+function payloads (writes: Buffer[]): string[] {
+  const bytes = Buffer.concat(writes)
+  const found: string[] = []
+  for (let at = 0; at < bytes.length;) {
+    const isExtended = bytes[at + 1] === 126
+    const size = isExtended ? bytes.readUInt16BE(at + 2) : bytes[at + 1] as number
+    const start = at + (isExtended ? 4 : 2)
+    found.push(`${bytes[at] === 0x81 ? 'text' : 'binary'} ${bytes.toString('utf8', start, start + size)}`)
+    at = start + size
+  }
+  return found
+}
+
+for (const [name, newStream] of [['a socket', () => new Socket()], ['another stream', () => new Duplex({ read () {} })]] as const) {
+  t.test(`over ${name} the first goes out at once, and what follows in that turn goes out together`, async (t) => {
+    const { writes, send, count } = play(newStream())
+    send('first')
+    t.same(payloads(writes), ['text first'])
+    send('zwölf')
+    send(Buffer.from('three'))
+    send('x'.repeat(300))
+    t.equal(writes.length, 1)
+    await turn()
+    t.equal(writes.length, 2)
+    t.same(payloads(writes), ['text first', 'text zwölf', 'binary three', `text ${'x'.repeat(300)}`])
+    t.match(count, { sentMessages: 4, sentBytes: 5 + 6 + 5 + 300 })
+  })
+}
+
+t.test('where answers to many are expected, the first waits for the others', async (t) => {
+  const { writes, send, outbox } = play(new Socket())
+  outbox.expectAnswers(true)
+  send('a')
+  send('b')
+  t.equal(outbox.bufferedAmount, 6)
+  await turn()
+  t.equal(writes.length, 1)
+  t.equal(outbox.bufferedAmount, 0)
+  outbox.expectAnswers(false)
+  send('c')
+  t.equal(writes.length, 2)
+})
+
+t.test('a call that waits for room has everything before it written', async (t) => {
+  const { writes, send } = play(new Socket())
+  send('a')
+  send('b')
+  const flushed = new Promise<void>((resolve) => send('c', resolve))
+  t.same(payloads(writes), ['text a', 'text b', 'text c'])
+  await flushed
+  t.equal(writes.length, 2)
+})
+
+t.test('bytes may be changed after the call, up to the size at which they are no longer copied', async (t) => {
+  const { writes, given, send } = play(new Socket())
+  send('first')
+  const small = Buffer.from('small')
+  send(small)
+  small.fill('!')
+  const large = Buffer.alloc(20_000, 'x')
+  send(large)
+  t.same(payloads(writes.slice(0, 2)), ['text first', 'binary small'], 'what was gathered goes first')
+  t.equal(given[3]?.buffer, large.buffer)
+  t.equal(given[3]?.byteOffset, large.byteOffset)
+})
+
+t.test('memory that the network has not taken yet is not written to again', async (t) => {
+  const { writes, send, stall, goOn } = play(new Socket())
+  stall()
+  send('aaaa')
+  await turn()
+  send('bbbb')
+  await turn()
+  const { writes: others, send: sendOther } = play(new Socket())
+  sendOther('cccc')
+  await turn()
+  goOn()
+  await turn()
+  t.same(payloads(writes), ['text aaaa', 'text bbbb'])
+  t.same(payloads(others), ['text cccc'])
+})
+
+t.test('memory is not shared with a stream that may hand it on', async (t) => {
+  const { writes, send } = play(new Duplex({ read () {} }), true)
+  for (const data of ['aaaa', 'bbbb']) {
+    send(data)
+    await turn()
+  }
+  t.same(payloads(writes), ['text aaaa', 'text bbbb'])
+})
+
+t.test('more than 64 KiB goes out in several writes, in order', async (t) => {
+  const { writes, send } = play(new Socket())
+  writes.length = 0
+  const sent = Array.from({ length: 50 }, (_, i) => `${i} `.padEnd(7_000, '.'))
+  for (const data of sent) send(data)
+  await turn()
+  t.ok(writes.length > 3 && writes.length < 10, String(writes.length))
+  t.ok(writes.every((write) => write.length < 80 * 1024))
+})
