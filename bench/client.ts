@@ -1,0 +1,92 @@
+import { connect, type Socket } from 'node:net'
+
+const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
+const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' // for that key (RFC 6455, section 1.3)
+const HEAD_END = Buffer.from('\r\n\r\n')
+const AT_ONCE = 64 // connections that are opened together: fewer than a listener's backlog holds
+
+// Read into by all connections in turn: what a chunk holds is gone after the call that it is given to
+const shared = Buffer.alloc(64 * 1024)
+
+/** A WebSocket client that does no more than to carry bytes. */
+export class Connection {
+  readonly socket: Socket
+  /** Headers of the 101. */
+  readonly opened: Promise<string>
+  /** Takes each chunk that comes. */
+  onBytes: (chunk: Buffer) => void = () => {}
+  /** Takes the reason why the connection ended, unless it was `destroy()`. */
+  onLoss: (error: Error) => void = () => {}
+  #isWanted = true
+
+  constructor (port: number, path: string, isCompressed: boolean) {
+    let onOpen: (head: string) => void = () => {}
+    let onHead = Buffer.alloc(0)
+    let isOpen = false
+    const takeHead = (chunk: Buffer) => {
+      onHead = Buffer.concat([onHead, chunk])
+      const end = onHead.indexOf(HEAD_END)
+      if (end === -1) return
+      isOpen = true
+      onOpen(onHead.toString('latin1', 0, end))
+    }
+    this.socket = connect({
+      port,
+      host: '127.0.0.1',
+      noDelay: true,
+      onread: {
+        buffer: shared,
+        callback: (size) => {
+          const chunk = shared.subarray(0, size)
+          if (isOpen) this.onBytes(chunk)
+          else takeHead(chunk)
+          return true
+        }
+      }
+    })
+    this.opened = new Promise((resolve, reject) => {
+      const lose = (error: Error) => {
+        if (!this.#isWanted) return
+        this.#isWanted = false
+        reject(error)
+        this.onLoss(error)
+      }
+      onOpen = (head) => head.startsWith('HTTP/1.1 101 ') && head.includes(ACCEPT) ? resolve(head) : lose(new Error(`The server answered ${head}`))
+      this.socket.on('error', lose)
+      this.socket.on('close', () => lose(new Error('The server has closed the connection')))
+    })
+    this.opened.catch(() => {}) // whoever waits for it has it too
+    this.socket.write(requestHead(path, isCompressed))
+  }
+
+  /** Cuts the connection off. By a reset, no port is left in TIME_WAIT. */
+  destroy (): void {
+    this.#isWanted = false
+    this.socket.resetAndDestroy()
+  }
+}
+
+function requestHead (path: string, isCompressed: boolean): string {
+  return [
+    `GET ${path} HTTP/1.1`,
+    'Host: localhost',
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    `Sec-WebSocket-Key: ${KEY}`,
+    ...(isCompressed ? ['Sec-WebSocket-Extensions: permessage-deflate'] : []),
+    '\r\n'
+  ].join('\r\n')
+}
+
+/** Resolves when all are open. */
+export async function connectAll (count: number, port: number, path: string, isCompressed: boolean): Promise<Connection[]> {
+  const connections: Connection[] = []
+  while (connections.length < count) {
+    const some = Array.from({ length: Math.min(AT_ONCE, count - connections.length) }, () => new Connection(port, path, isCompressed))
+    connections.push(...some)
+    const heads = await Promise.all(some.map(({ opened }) => opened))
+    if (heads.some((head) => /permessage-deflate/i.test(head) !== isCompressed)) throw new Error('Compression was not negotiated as it should be')
+  }
+  return connections
+}

@@ -1,0 +1,175 @@
+/** Measures this plugin against `@fastify/websocket` and what else there is. Linux only: CPU times come from /proc. */
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { chart } from './chart.js'
+import { measureScenario, type Timing } from './measure.js'
+import { mayHold, measureMemory, MEMORY_SERVERS } from './memory.js'
+import { findProgram, Processes, ROOT } from './processes.js'
+import { headerText, LEGEND, memoryText, newReport, resultText, syscallText, type Report } from './report.js'
+import { BASE, SCENARIOS, SERVERS, type Scenario, type ServerName } from './scenarios.js'
+import { measureSyscalls } from './syscalls.js'
+
+const USAGE = `npm run bench -- [options]
+  --quick         the main scenarios with few rounds: less than a minute
+  --rounds N      how often each server is measured in each scenario (7)
+  --only TEXT     the scenarios whose name contains it; 'memory' is one
+  --servers A,B   of ${SERVERS.map((name) => `'${name}'`).join(', ')}; '${BASE}' is always measured
+                  ('bun' and 'deno' need: npm install --no-save bun deno)
+  --bufferutil    lets ws use bufferutil
+  --syscalls      only counts system calls, with strace`
+
+interface Settings {
+  readonly isQuick: boolean
+  readonly timing: Timing
+  readonly only: string
+  readonly servers: readonly ServerName[]
+  readonly usesBufferutil: boolean
+  readonly onlySyscalls: boolean
+}
+
+const QUICK_SERVERS: readonly ServerName[] = [BASE, 'ours', 'event, corked']
+const QUICK_BUDGET = 5_000 // ms, for a scenario: the whole stays below a minute on a busy machine too
+const MEMORY = 'memory'
+const RESULTS = join(import.meta.dirname, 'results')
+
+function readSettings (): Settings {
+  const { values } = parseArgs({
+    options: {
+      quick: { type: 'boolean', default: false },
+      rounds: { type: 'string' },
+      only: { type: 'string', default: '' },
+      servers: { type: 'string' },
+      bufferutil: { type: 'boolean', default: false },
+      syscalls: { type: 'boolean', default: false }
+    }
+  })
+  const { quick, only, bufferutil, syscalls } = values
+  const rounds = Number(values.rounds ?? (quick ? 3 : 7))
+  if (!Number.isSafeInteger(rounds) || rounds < 1) throw new TypeError(`--rounds takes a positive number, not ${values.rounds}`)
+  if (![...SCENARIOS.map(({ name }) => name), MEMORY].some((name) => name.includes(only))) {
+    throw new TypeError(`--only takes a part of ${[...SCENARIOS.map(({ name }) => `'${name}'`), MEMORY].join(', ')}, not '${only}'`)
+  }
+  return {
+    isQuick: quick,
+    timing: { rounds, budget: quick ? QUICK_BUDGET : Infinity, warmUp: quick ? 200 : 250, window: quick ? 300 : 600 },
+    only,
+    servers: values.servers === undefined ? quick ? QUICK_SERVERS : SERVERS : readServers(values.servers),
+    usesBufferutil: bufferutil,
+    onlySyscalls: syscalls
+  }
+}
+
+// Names have commas in them: 'ours, timeout' is one, 'ours,timeout' is two
+function readServers (text: string): ServerName[] {
+  const names = text.split(/,(?! )/)
+  const unknown = names.filter((name) => !SERVERS.some((each) => each === name))
+  if (unknown.length > 0) throw new TypeError(`--servers takes ${SERVERS.join(' | ')}, not ${unknown.join(' | ')}`)
+  return SERVERS.filter((name) => name === BASE || names.includes(name))
+}
+
+/** Without those whose programs are not here. */
+function present (servers: readonly ServerName[]): ServerName[] {
+  return servers.filter((name) => {
+    if ((name !== 'bun' && name !== 'deno') || findProgram(name) !== null) return true
+    say(`${name} is left out, for it is not here: npm install --no-save bun deno`)
+    return false
+  })
+}
+
+function serverEnvironment ({ usesBufferutil }: Settings): NodeJS.ProcessEnv {
+  if (!usesBufferutil) return { WS_NO_BUFFER_UTIL: '1' }
+  try {
+    createRequire(import.meta.url).resolve('bufferutil')
+  } catch {
+    throw new Error('--bufferutil needs: npm install --no-save bufferutil')
+  }
+  return {}
+}
+
+function isWanted ({ name, isQuick: isMain }: Scenario, { only, isQuick }: Settings): boolean {
+  return only === '' ? isMain || !isQuick : name.includes(only)
+}
+
+async function runScenarios (processes: Processes, settings: Settings, report: Report): Promise<void> {
+  const { timing } = settings
+  const servers = present(settings.servers)
+  for (const scenario of SCENARIOS.filter((each) => isWanted(each, settings))) {
+    const result = await measureScenario(processes, scenario, servers.filter((name) => scenario.servers.includes(name)), timing)
+    report.results.push(result)
+    say(resultText(result))
+  }
+}
+
+async function runMemory (processes: Processes, { isQuick, only, servers, timing }: Settings, report: Report): Promise<void> {
+  if (!MEMORY.includes(only)) return
+  const rounds = isQuick ? 1 : Math.min(3, timing.rounds)
+  for (const connections of isQuick ? [1_000] : [1_000, 10_000]) {
+    if (!mayHold(connections)) {
+      say(`\nmemory at ${connections} connections is left out: raise the limit of open files (ulimit -n)`)
+      continue
+    }
+    const result = await measureMemory(processes, servers.filter((name) => MEMORY_SERVERS.includes(name)), connections, rounds)
+    report.memory.push(result)
+    say(memoryText(result))
+  }
+}
+
+async function runSyscalls (processes: Processes, report: Report): Promise<void> {
+  const strace = findProgram('strace')
+  if (strace === null) return say('--syscalls needs strace, which is not here')
+  for await (const result of measureSyscalls(processes, strace)) {
+    report.syscalls.push(result)
+    say(syscallText(result))
+  }
+}
+
+function save (report: Report): void {
+  mkdirSync(RESULTS, { recursive: true })
+  writeFileSync(join(RESULTS, 'latest.json'), `${JSON.stringify(report, null, 2)}\n`)
+  say('\nbench/results/latest.json')
+  if (report.results.length === 0) return
+  writeFileSync(join(RESULTS, 'latest.svg'), chart(report.results))
+  say('bench/results/latest.svg')
+}
+
+function say (text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+function fail (text: string): void {
+  process.stderr.write(`${text}\n`)
+  process.exitCode = 1
+}
+
+async function main (settings: Settings): Promise<void> {
+  if (!existsSync('/proc/self/schedstat')) return fail('CPU times are read from /proc/<pid>/task/*/schedstat, which is not here')
+  if (!existsSync(join(ROOT, 'dist/index.js'))) return fail('There is no dist: npm run build')
+  const processes = await Processes.start(serverEnvironment(settings))
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      processes.end()
+      process.exit(1)
+    })
+  }
+  try {
+    const report = newReport(['npm run bench --', ...process.argv.slice(2)].join(' '))
+    say(`${headerText(report)}\n${LEGEND}\n`)
+    if (settings.onlySyscalls) await runSyscalls(processes, report)
+    else {
+      await runScenarios(processes, settings, report)
+      await runMemory(processes, settings, report)
+    }
+    save(report)
+  } finally {
+    processes.end()
+  }
+}
+
+try {
+  await main(readSettings())
+} catch (error) {
+  const isMisuse = error instanceof TypeError
+  fail(isMisuse ? `${error.message}\n\n${USAGE}` : String(error instanceof Error ? error.stack : error))
+}

@@ -1,0 +1,87 @@
+/** What single calls cost, in this process and without a network. */
+import Fastify from 'fastify'
+import { bench, do_not_optimize as keep, group, run } from 'mitata'
+import websocketAsync from '../index.js'
+import { receiveLimits, ReceiveQueue } from '../lib/receive-queue.js'
+import { Sender, type SendTransport } from '../lib/sender.js'
+
+const MANY = 32
+const MESSAGE = 'x'.repeat(125)
+const LIMITS = receiveLimits({ messages: 64, bytes: 1024 * 1024 }, 1024 * 1024, false)
+
+const newQueue = () => new ReceiveQueue<{ readonly length: number }>(LIMITS, { pause: () => {}, resume: () => {} })
+
+group('receive queue', () => {
+  const queue = newQueue()
+  const message = { length: 125 }
+
+  bench('a message that is there', async () => {
+    queue.push(message)
+    keep(await queue.receive())
+  })
+
+  bench('a message that comes', async () => {
+    const received = queue.receive()
+    queue.push(message)
+    keep(await received)
+  })
+
+  bench('a message that comes, with a timeout', async () => {
+    const received = queue.receive(30_000)
+    queue.push(message)
+    keep(await received)
+  })
+
+  bench('a message that comes, with a signal', async () => {
+    const received = queue.receive(undefined, idle)
+    queue.push(message)
+    keep(await received)
+  })
+
+  bench(`${MANY} messages that are there`, async () => {
+    for (let i = 0; i < MANY; i++) queue.push(message)
+    for (let i = 0; i < MANY; i++) keep(await queue.receive())
+  })
+})
+
+const idle = new AbortController().signal
+
+group('sender, to a transport that does nothing', () => {
+  const transport: SendTransport = { bufferedAmount: 0, send: () => {}, flush: () => {}, expectAnswers: () => {} }
+  const sender = new Sender(transport, { highWaterMark: 64 * 1024, maxBufferedBytes: 16 * 1024 * 1024 })
+
+  bench('a message, awaited', async () => { keep(await sender.send(MESSAGE)) })
+})
+
+const app = Fastify()
+await app.register(websocketAsync)
+app.get('/', async (request) => {
+  const ws = await request.getWebSocketAsync()
+  for await (const message of ws) await ws.sendAsync(message.getString())
+})
+
+group('conversation, client and server in this process', () => {
+  bench('upgrade, and closing handshake', async () => {
+    const client = await app.injectWebSocketAsync('/')
+    keep(await client.closeAsync())
+  })
+})
+
+const client = await app.injectWebSocketAsync('/')
+
+group('echo of 125 bytes, client and server in this process', () => {
+  bench('one', async () => {
+    await client.sendAsync(MESSAGE)
+    keep(await client.receiveMessageAsync())
+  })
+
+  bench(`${MANY} together`, async () => {
+    for (let i = 0; i < MANY; i++) client.sendAsync(MESSAGE)
+    for (let i = 0; i < MANY; i++) keep(await client.receiveMessageAsync())
+  })
+})
+
+await run()
+await client.closeAsync()
+await app.close()
+process.exit() // the queue's timer would run on

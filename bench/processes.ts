@@ -1,0 +1,84 @@
+import { accessSync, constants } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { Child, endChildren } from './child.js'
+import { chooseCpus } from './cpu.js'
+import type { LoadCommands } from './load.js'
+import type { Scenario, ServerName } from './scenarios.js'
+import type { ServerCommands } from './servers.js'
+
+export const ROOT = join(import.meta.dirname, '..')
+
+const cpus = chooseCpus()
+
+export interface RunningServer {
+  readonly process: Child<ServerCommands>
+  readonly port: number
+}
+
+/** Where a program is, in the packages here or in the PATH; else `null`. */
+export function findProgram (name: string): string | null {
+  const directories = [join(ROOT, 'node_modules/.bin'), ...(process.env.PATH ?? '').split(delimiter)]
+  return directories.map((directory) => join(directory, name)).find(isExecutable) ?? null
+}
+
+function isExecutable (path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function commandOf (name: ServerName, options: readonly string[], nodeOptions: readonly string[]): string[] {
+  const here = (file: string) => join(import.meta.dirname, file)
+  if (name === 'bun') return [findProgram('bun') ?? name, here('server-bun.ts')]
+  if (name === 'deno') return [findProgram('deno') ?? name, 'run', '--quiet', '--no-check', '--unstable-sloppy-imports', '--allow-all', here('server-deno.ts')]
+  return [process.execPath, ...nodeOptions, '--import', 'tsx', here('servers.ts'), name, ...options]
+}
+
+export interface ServerOptions {
+  readonly isCompressed?: boolean
+  readonly nodeOptions?: readonly string[]
+}
+
+/** All the processes of a run: the load, and the servers, which are started when they are first asked for. */
+export class Processes {
+  readonly load: Child<LoadCommands>
+  readonly #env: NodeJS.ProcessEnv
+  readonly #servers = new Map<string, RunningServer>()
+
+  private constructor (load: Child<LoadCommands>, env: NodeJS.ProcessEnv) {
+    this.load = load
+    this.#env = env
+  }
+
+  /** @param env of the servers, besides our own */
+  static async start (env: NodeJS.ProcessEnv): Promise<Processes> {
+    const command = [process.execPath, '--import', 'tsx', join(import.meta.dirname, 'load.ts')]
+    return new Processes(await Child.start('load', pinned(cpus.load, command)), env)
+  }
+
+  /** A server that nothing else has used. The caller ends it. */
+  async fresh (name: ServerName, { isCompressed = false, nodeOptions = [] }: ServerOptions = {}): Promise<RunningServer> {
+    const command = commandOf(name, isCompressed ? ['--compression'] : [], nodeOptions)
+    const server = await Child.start<ServerCommands>(name, pinned(cpus.server, command), this.#env)
+    return { process: server, port: await server.ask('port', undefined) }
+  }
+
+  /** The server for such a scenario: the same one each time. */
+  async server (name: ServerName, { isCompressed }: Scenario): Promise<RunningServer> {
+    const key = `${name} ${isCompressed}`
+    const server = this.#servers.get(key) ?? await this.fresh(name, { isCompressed })
+    this.#servers.set(key, server)
+    return server
+  }
+
+  end (): void {
+    endChildren()
+  }
+}
+
+function pinned (cpu: number, command: readonly string[]): string[] {
+  return findProgram('taskset') === null ? [...command] : ['taskset', '-c', String(cpu), ...command]
+}

@@ -1,0 +1,55 @@
+export const OURS = ['ours', 'ours, timeout', 'ours, for await', 'ours, tryReceive'] as const
+export const BASE = 'event'
+export const SERVERS = [BASE, ...OURS, 'event, corked', 'ws', 'net', 'bun', 'deno'] as const
+export type ServerName = typeof SERVERS[number]
+
+export type Path = '/echo' | '/burst' | '/fan-out' | '/idle'
+
+/** Messages that a server sends for each that comes to `/burst`, and their text. */
+export const BURST = 100
+export const BURST_TEXT = '12345678901234567890'
+
+export interface Scenario {
+  readonly name: string
+  readonly kind: 'exchange' | 'fan-out' | 'upgrades'
+  readonly path: Path
+  readonly connections: number
+  /** Messages that a connection sends in one write, before it waits for all the replies. */
+  readonly depth: number
+  /** Of a message that is sent, in bytes. */
+  readonly size: number
+  readonly isCompressed: boolean
+  readonly servers: readonly ServerName[]
+  readonly isQuick: boolean
+}
+
+const PLAIN_ECHO: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws', 'net', 'bun', 'deno']
+const EVERY_ECHO = SERVERS
+const PLUGINS: readonly ServerName[] = [BASE, 'ours', 'event, corked']
+
+const DEFAULTS = { kind: 'exchange', path: '/echo', depth: 1, isCompressed: false, servers: PLAIN_ECHO, isQuick: false } as const
+
+/** The simplest that there is. */
+export const SMALL_ECHO: Scenario = { ...DEFAULTS, name: '64 × 1 × 20 B', connections: 64, size: 20, servers: EVERY_ECHO, isQuick: true }
+
+export const SCENARIOS: readonly Scenario[] = [
+  SMALL_ECHO,
+  { ...DEFAULTS, name: '64 × 1 × 1 KiB', connections: 64, size: 1024 },
+  { ...DEFAULTS, name: '64 × 1 × 16 KiB', connections: 64, size: 16 * 1024 },
+  { ...DEFAULTS, name: '16 × 1 × 64 KiB', connections: 16, size: 64 * 1024 },
+  { ...DEFAULTS, name: '16 × 16 × 125 B', connections: 16, depth: 16, size: 125, servers: EVERY_ECHO, isQuick: true },
+  { ...DEFAULTS, name: '16 × 64 × 20 B', connections: 16, depth: 64, size: 20, servers: EVERY_ECHO, isQuick: true },
+  { ...DEFAULTS, name: '16 × 64 × 1 KiB', connections: 16, depth: 64, size: 1024 },
+  { ...DEFAULTS, name: 'burst, 100 × 20 B', path: '/burst', connections: 16, size: 20, servers: [...PLUGINS, 'ws'], isQuick: true },
+  { ...DEFAULTS, name: 'fan-out to 1,000, 1 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, size: 125, servers: PLUGINS },
+  { ...DEFAULTS, name: 'fan-out to 1,000, 16 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, depth: 16, size: 125, servers: PLUGINS, isQuick: true },
+  { ...DEFAULTS, name: 'compressed, 64 × 1 × 1 KiB', connections: 64, size: 1024, isCompressed: true, servers: PLUGINS },
+  { ...DEFAULTS, name: 'compressed, 16 × 64 × 125 B', connections: 16, depth: 64, size: 125, isCompressed: true, servers: PLUGINS },
+  { ...DEFAULTS, name: 'upgrades, 16 at a time', kind: 'upgrades', path: '/idle', connections: 16, size: 0, servers: PLUGINS }
+]
+
+/** Messages that come back for one batch of one connection; in a fan-out, over all connections. */
+export function repliesOf ({ kind, path, connections, depth }: Scenario): number {
+  if (kind === 'fan-out') return depth * connections
+  return path === '/burst' ? depth * BURST : depth
+}
