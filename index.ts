@@ -9,7 +9,7 @@ import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/in
 import { readOptions, type WebSocketAsyncOptions } from './lib/options.js'
 import { claim, takeInNeighbours, type Neighbour } from './lib/registration.js'
 import { acceptIn, routeHooks } from './lib/routes.js'
-import type { AcceptOptions } from './lib/upgrade.js'
+import type { AcceptOptions } from './lib/pending-upgrade.js'
 
 export { WebSocketCloseError, type CloseCause, type CloseInfo } from './lib/close.js'
 export type { CancelOptions } from './lib/arguments.js'
@@ -18,7 +18,7 @@ export { InjectRefusedError, type InjectedWebSocket, type InjectOptions } from '
 export type { ShutdownOptions, WebSocketAsyncOptions } from './lib/options.js'
 export type { PingPolicy, PingPolicyOptions } from './lib/ping-policy.js'
 export type { Sendable, SendOptions } from './lib/sender.js'
-export type { AcceptOptions } from './lib/upgrade.js'
+export type { AcceptOptions } from './lib/pending-upgrade.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -50,7 +50,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   const settings = readOptions(options, bodyLimit)
   const server = (settings.server.server ?? app.server) as Server // Fastify's type leaves the kind of server open
   claim(app, server)
-  const collection = new Collection(settings.shutdown, app.log)
+  const collection = new Collection(settings, app.log)
   const upgrades = new Upgrades()
   const neighbours: Neighbour[] = []
   const { rememberHandler, putBackHandler } = routeHooks(upgrades, settings.errorHandler)
@@ -68,7 +68,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   })
   app.addHook('onRoute', putBackHandler)
   app.addHook('onRequest', (request, reply, done) => {
-    upgrades.get(request.raw)?.requestOnStart(request, reply)
+    upgrades.get(request.raw)?.pending?.requestOnStart(request, reply)
     done()
   })
   app.decorateRequest('isWebSocketUpgrade', { getter () { return upgrades.get(this.raw) !== undefined } })

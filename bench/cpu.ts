@@ -16,7 +16,7 @@ export function cpuTime (pid: number): CpuTime {
 }
 
 function schedule (pid: number, thread: number): CpuTime {
-  const [used = 0, waited = 0] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ').map(Number)
+  const [used = 0, waited = 0] = readIfThere(`/proc/${pid}/task/${thread}/schedstat`).split(' ').map(Number) // a thread may end meanwhile
   return { used: used / 1000, waited: waited / 1000 }
 }
 

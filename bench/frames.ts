@@ -1,7 +1,9 @@
 /** Frames of RFC 6455 as far as a benchmark needs them: whole messages, in one frame each. */
+import { constants, deflateRawSync } from 'node:zlib'
 
 const TEXT = 0x81 // FIN, opcode 1
 const MASKED = 0x80
+const COMPRESSED = 0x40 // RSV1
 const MASK = Buffer.from([0x5a, 0xc3, 0x17, 0x9e])
 
 /** Bytes in front of a payload of `size` bytes, without those of the mask. */
@@ -27,6 +29,13 @@ export function serverFrame (payload: Buffer): Buffer {
 /** A text message as a client sends it. */
 export function clientFrame (payload: Buffer): Buffer {
   return Buffer.concat([header(payload.length, MASKED), MASK, masked(payload, MASK)])
+}
+
+/** The same, compressed without regard to what came before (RFC 7692, section 7.2.1): it may be sent again and again. */
+export function compressedFrame (payload: Buffer): Buffer {
+  const frame = clientFrame(deflateRawSync(payload, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4))
+  frame[0] = TEXT | COMPRESSED
+  return frame
 }
 
 /** Masks a payload, or unmasks it: it is the same. */

@@ -1,10 +1,10 @@
 /** The load generator, in a process of its own. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { inflateRawSync } from 'node:zlib'
+import { constants, inflateRawSync } from 'node:zlib'
 import { answerQuestions } from './child.js'
 import { connectAll, Connection } from './client.js'
 import { cpuTime } from './cpu.js'
-import { clientFrame, FrameCounter, headerSize, payloadSize, sampleText, serverFrame } from './frames.js'
+import { clientFrame, compressedFrame, FrameCounter, headerSize, payloadSize, sampleText, serverFrame } from './frames.js'
 import { BURST, BURST_TEXT, repliesOf, type Scenario } from './scenarios.js'
 
 export interface Target {
@@ -111,7 +111,7 @@ class Exchange {
 function batchesOf ({ isCompressed, depth, size }: Scenario, seed: number): Buffer[] {
   const count = isCompressed ? Math.ceil(DEFLATE_WINDOW * 2 / (depth * size)) : 1
   return Array.from({ length: count }, (_, batch) => {
-    const frames = Array.from({ length: depth }, (_, i) => clientFrame(sampleText(size, isCompressed ? seed + batch * depth + i : 0)))
+    const frames = Array.from({ length: depth }, (_, i) => isCompressed ? compressedFrame(sampleText(size, seed + batch * depth + i)) : clientFrame(sampleText(size, 0)))
     return Buffer.concat(frames)
   })
 }
@@ -240,7 +240,8 @@ async function verify ({ scenario, port }: Target): Promise<void> {
   try {
     const expected = expectedReply(scenario)
     const replies = connections.map((connection) => collect(connection))
-    connections[0]?.socket.write(clientFrame(sampleText(scenario.size, 0)))
+    const toFrame = scenario.isCompressed ? compressedFrame : clientFrame
+    connections[0]?.socket.write(toFrame(sampleText(scenario.size, 0)))
     for (const { bytes } of replies) await until(() => uncompressed(bytes()).length >= expected.length)
     await sleep(20) // for what must not come
     for (const { bytes } of replies) {
@@ -262,7 +263,7 @@ function uncompressed (bytes: Buffer): Buffer {
   const size = payloadSize(bytes)
   if (size === null || (bytes.readUInt8(0) & 0x40) === 0 || bytes.length < headerSize(size) + size) return bytes
   const tail = Buffer.from([0, 0, 0xff, 0xff])
-  return serverFrame(inflateRawSync(Buffer.concat([bytes.subarray(headerSize(size)), tail]), { finishFlush: 2 }))
+  return serverFrame(inflateRawSync(Buffer.concat([bytes.subarray(headerSize(size)), tail]), { finishFlush: constants.Z_SYNC_FLUSH }))
 }
 
 async function until (isTrue: () => boolean): Promise<void> {

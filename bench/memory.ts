@@ -3,7 +3,7 @@ import { median } from './measure.js'
 import type { Processes } from './processes.js'
 import { BASE, SMALL_ECHO, type ServerName } from './scenarios.js'
 
-export const MEMORY_SERVERS: readonly ServerName[] = [BASE, 'ours']
+export const MEMORY_SERVERS: readonly ServerName[] = [BASE, 'ours', 'ws']
 
 export interface MemoryResult {
   readonly connections: number

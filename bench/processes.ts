@@ -9,6 +9,13 @@ import type { ServerCommands } from './servers.js'
 export const ROOT = join(import.meta.dirname, '..')
 
 const cpus = chooseCpus()
+const isPinned = cpus.server !== cpus.load && findProgram('taskset') !== null
+
+/** On which CPUs the processes run: for the report. */
+export function describePinning (): string {
+  if (!isPinned) return 'not pinned: taskset and two CPUs are needed'
+  return `server on CPU ${cpus.server}, load on CPU ${cpus.load}`
+}
 
 export interface RunningServer {
   readonly process: Child<ServerCommands>
@@ -80,5 +87,5 @@ export class Processes {
 }
 
 function pinned (cpu: number, command: readonly string[]): string[] {
-  return findProgram('taskset') === null ? [...command] : ['taskset', '-c', String(cpu), ...command]
+  return isPinned ? ['taskset', '-c', String(cpu), ...command] : [...command]
 }

@@ -3,7 +3,7 @@ import { availableParallelism, cpus, release } from 'node:os'
 import { join } from 'node:path'
 import type { Result, Row } from './measure.js'
 import type { MemoryResult } from './memory.js'
-import { ROOT } from './processes.js'
+import { describePinning, ROOT } from './processes.js'
 import { BASE } from './scenarios.js'
 import type { SyscallResult } from './syscalls.js'
 
@@ -45,6 +45,7 @@ export function newReport (command: string): Report {
     cpu: cpu?.model.trim() ?? 'unknown',
     cores: String(availableParallelism()),
     linux: release(),
+    pinning: describePinning(),
     node: process.versions.node,
     fastify: versionOf('fastify'),
     '@fastify/websocket': versionOf('@fastify/websocket'),

@@ -25,7 +25,7 @@ export interface Scenario {
 
 const PLAIN_ECHO: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws', 'net', 'bun', 'deno']
 const EVERY_ECHO = SERVERS
-const PLUGINS: readonly ServerName[] = [BASE, 'ours', 'event, corked']
+const LIBRARIES: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws']
 
 const DEFAULTS = { kind: 'exchange', path: '/echo', depth: 1, isCompressed: false, servers: PLAIN_ECHO, isQuick: false } as const
 
@@ -40,12 +40,12 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...DEFAULTS, name: '16 × 16 × 125 B', connections: 16, depth: 16, size: 125, servers: EVERY_ECHO, isQuick: true },
   { ...DEFAULTS, name: '16 × 64 × 20 B', connections: 16, depth: 64, size: 20, servers: EVERY_ECHO, isQuick: true },
   { ...DEFAULTS, name: '16 × 64 × 1 KiB', connections: 16, depth: 64, size: 1024 },
-  { ...DEFAULTS, name: 'burst, 100 × 20 B', path: '/burst', connections: 16, size: 20, servers: [...PLUGINS, 'ws'], isQuick: true },
-  { ...DEFAULTS, name: 'fan-out to 1,000, 1 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, size: 125, servers: PLUGINS },
-  { ...DEFAULTS, name: 'fan-out to 1,000, 16 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, depth: 16, size: 125, servers: PLUGINS, isQuick: true },
-  { ...DEFAULTS, name: 'compressed, 64 × 1 × 1 KiB', connections: 64, size: 1024, isCompressed: true, servers: PLUGINS },
-  { ...DEFAULTS, name: 'compressed, 16 × 64 × 125 B', connections: 16, depth: 64, size: 125, isCompressed: true, servers: PLUGINS },
-  { ...DEFAULTS, name: 'upgrades, 16 at a time', kind: 'upgrades', path: '/idle', connections: 16, size: 0, servers: PLUGINS }
+  { ...DEFAULTS, name: 'burst, 100 × 20 B', path: '/burst', connections: 16, size: 20, servers: LIBRARIES, isQuick: true },
+  { ...DEFAULTS, name: 'fan-out to 1,000, 1 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, size: 125, servers: LIBRARIES },
+  { ...DEFAULTS, name: 'fan-out to 1,000, 16 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, depth: 16, size: 125, servers: LIBRARIES, isQuick: true },
+  { ...DEFAULTS, name: 'compressed, 64 × 1 × 1 KiB', connections: 64, size: 1024, isCompressed: true, servers: LIBRARIES },
+  { ...DEFAULTS, name: 'compressed, 16 × 64 × 125 B', connections: 16, depth: 64, size: 125, isCompressed: true, servers: LIBRARIES },
+  { ...DEFAULTS, name: 'upgrades, 16 at a time', kind: 'upgrades', path: '/idle', connections: 16, size: 0, servers: LIBRARIES }
 ]
 
 /** Messages that come back for one batch of one connection; in a fan-out, over all connections. */

@@ -110,14 +110,17 @@ async function event (compression: boolean, prepare: Prepare): Promise<Server> {
   return app.server
 }
 
-async function plainWs (): Promise<Server> {
+async function plainWs (compression: boolean): Promise<Server> {
   const http = createHttpServer()
-  const server = new WebSocketServer({ server: http })
-  server.on('connection', (socket, request) => {
-    socket.on('message', (message) => {
-      if (request.url === '/echo') socket.send(message.toString())
-      else for (let i = 0; i < BURST; i++) socket.send(BURST_TEXT)
-    })
+  const server = new WebSocketServer({ server: http, perMessageDeflate: compression })
+  const answers: Record<string, (socket: WebSocket, text: string) => void> = {
+    '/echo': (socket, text) => socket.send(text),
+    '/burst': (socket) => { for (let i = 0; i < BURST; i++) socket.send(BURST_TEXT) },
+    '/fan-out': (_socket, text) => { for (const each of server.clients) each.send(text) }
+  }
+  server.on('connection', (socket, { url = '' }) => {
+    const answer = answers[url]
+    if (answer !== undefined) socket.on('message', (message) => answer(socket, message.toString()))
   })
   return await listen(http)
 }
@@ -178,7 +181,7 @@ function start (name: string | undefined, compression: boolean): Promise<Server>
   if (own !== undefined) return ours(own, compression)
   if (name === 'event') return event(compression, () => {})
   if (name === 'event, corked') return event(compression, cork)
-  if (name === 'ws') return plainWs()
+  if (name === 'ws') return plainWs(compression)
   if (name === 'net') return net()
   throw new Error(`There is no server ${name}`)
 }

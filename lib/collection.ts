@@ -4,6 +4,7 @@ import type { CloseInfo } from './close.js'
 import type { AsyncWebSocket, ConnectionOwner, Traffic } from './connection.js'
 import { diagnostics } from './diagnostics.js'
 import type { Settings } from './options.js'
+import { Rounds } from './rounds.js'
 
 /** An upgrade request that is neither a connection yet nor fully answered. */
 interface PendingUpgrade {
@@ -25,6 +26,7 @@ const STEP = 10
 export class Collection implements ConnectionOwner {
   /** How many of the upgrades are being accepted. */
   opening = 0
+  readonly rounds: Rounds | null
   readonly #upgrades = new Set<PendingUpgrade>()
   readonly #connections = new Set<AsyncWebSocket>()
   #handlers = 0 // that have not settled
@@ -33,8 +35,9 @@ export class Collection implements ConnectionOwner {
   #shutdown: Promise<void> | undefined
   #onRemoval: (() => void) | undefined
 
-  constructor (settings: Settings['shutdown'], log: FastifyBaseLogger) {
-    this.#settings = settings
+  constructor ({ shutdown, keepAlive }: Settings, log: FastifyBaseLogger) {
+    this.#settings = shutdown
+    this.rounds = keepAlive && new Rounds(keepAlive.interval / 2)
     this.#log = log
   }
 
@@ -56,7 +59,9 @@ export class Collection implements ConnectionOwner {
     this.#onRemoval?.()
     const { code, cause, error } = closeInfo
     const duration = Math.round(performance.now() - connection.openedAt)
-    connection.request.log.info({ code, cause, ...(error && { err: error }), duration, ...traffic }, 'websocket closed')
+    const { received, sent } = traffic
+    const line = { code, cause, duration, received, sent }
+    connection.request.log.info(error === undefined ? line : Object.assign(line, { err: error }), 'websocket closed')
     if (diagnostics.close.hasSubscribers) diagnostics.close.publish({ connection, closeInfo })
   }
 

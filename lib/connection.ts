@@ -9,6 +9,7 @@ import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
 import { ReceiveQueue, type Amount } from './receive-queue.js'
+import type { Rounds } from './rounds.js'
 import { NOT_SENT, Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
 import { PingTransport, sendTransport } from './transport.js'
 
@@ -21,6 +22,8 @@ export interface WebSocketData {}
 /** Where a connection is at home, and hears of the app. */
 export interface ConnectionOwner {
   readonly isClosing: boolean
+  /** In which its silence is looked at, twice in an interval. */
+  readonly rounds: Rounds | null
   /** Called once, when the connection has ended and before `closed` resolves. */
   delete (connection: AsyncWebSocket, closeInfo: CloseInfo, traffic: Traffic): void
   /** A message was dropped: one that came, or one that was to be sent. */
@@ -57,7 +60,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   readonly #outgoing: SendTransport
   readonly #sender: Sender
   readonly #keepAlive: KeepAlive
-  readonly #reader: unknown // ws's listener for the data of the transport
+  readonly #readers: number // listeners for the data of the transport, one of them ws's
   /** @internal When it was opened, on the clock of `performance.now()`. */
   readonly openedAt = performance.now()
   #closed: Promise<CloseInfo> | undefined // made when it is asked for
@@ -95,9 +98,9 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#sender = new Sender(this.#outgoing, sendLimits)
     socket.outgoing = this.#sender
     // Without a count of its bytes, as under injectWS, nothing tells whether the peer lives
-    this.#keepAlive = new KeepAlive(new PingTransport(socket, transport, this.#queue), 'bytesRead' in transport ? keepAlive : null)
+    this.#keepAlive = new KeepAlive(new PingTransport(socket, transport, this.#queue), 'bytesRead' in transport ? keepAlive : null, owner.rounds)
 
-    this.#reader = transport.listeners('data').at(-1) // ws has just added it
+    this.#readers = transport.listenerCount('data')
     const on = AsyncWebSocket.#listeners
     socket.onClosing = on.closing
     socket.onTerminating = on.terminating
@@ -397,7 +400,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /** A close frame went out: ours, or the answer to the peer's, for which ws has stopped reading the transport. */
   #socketOnClosing (code: number, reason: string): void {
     this.#sentClose = { code, reason }
-    const isReading = this.#transport.listeners('data').some((listener) => listener === this.#reader)
+    const isReading = this.#transport.listenerCount('data') >= this.#readers
     this.#leaveOpen(isReading ? 'local' : 'peer')
   }
 
@@ -441,7 +444,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   #describeEnd (code: number, reason: string): CloseInfo {
     const hasPeerClosed = code !== 1006 // ws's word for: no close frame came
     const sent = hasPeerClosed ? undefined : this.#sentClose
-    const info: CloseInfo = {
+    const info: CloseInfo & { error?: Error } = {
       code: sent === undefined ? code : sent.code,
       reason: sent === undefined ? reason : sent.reason,
       wasClean: hasPeerClosed && this.#sentClose !== undefined,
@@ -449,7 +452,8 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
       unread: this.#queue.length + this.#discarded,
       unsent: this.#sender.unsent
     }
-    return this.#error === undefined ? info : { ...info, error: this.#error }
+    if (this.#error !== undefined) info.error = this.#error
+    return info
   }
 }
 

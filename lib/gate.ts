@@ -6,19 +6,24 @@ import type { WebSocket, WebSocketServer } from 'ws'
 import { asksForWebSocket } from './handshake.js'
 import { observed } from './observed-socket.js'
 import { serveAsPlainHttp } from './plain-http.js'
-import { Upgrade, type UpgradeContext } from './upgrade.js'
+import type { UpgradeContext } from './pending-upgrade.js'
+import { Upgrade } from './upgrade.js'
 
 /** Every upgrade request that was routed, by its raw request: noted on it, for a map of thousands costs more memory. */
 export class Upgrades {
   readonly #key = Symbol('fastify-websocket-async.upgrade')
 
   get (raw: IncomingMessage): Upgrade | undefined {
-    return (raw as unknown as { readonly [key: symbol]: Upgrade | undefined })[this.#key] // nobody else has the key
+    return noted(raw)[this.#key]
   }
 
   set (raw: IncomingMessage, upgrade: Upgrade): void {
-    Object.assign(raw, { [this.#key]: upgrade })
+    noted(raw)[this.#key] = upgrade
   }
+}
+
+function noted (raw: IncomingMessage): { [key: symbol]: Upgrade | undefined } {
+  return raw as unknown as { [key: symbol]: Upgrade | undefined } // nobody else has the key
 }
 
 /**
@@ -79,7 +84,7 @@ type Route = (raw: IncomingMessage, response: ServerResponse, socket: Socket, he
 /** Sends an upgrade request through the app's router. */
 export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context: UpgradeContext): Route {
   return function routeUpgrade (raw, response, socket, head) {
-    const upgrade = new Upgrade(context, raw, response, socket, head)
+    const upgrade = new Upgrade(context, { raw, response, socket, head })
     upgrades.set(raw, upgrade)
     try {
       app.routing(raw, response)
@@ -88,7 +93,7 @@ export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context
       if (response.headersSent) socket.destroy()
       else response.writeHead(500).end()
     }
-    upgrade.watch()
+    upgrade.pending?.watch()
   }
 }
 
@@ -119,9 +124,9 @@ export function joinServer (server: WebSocketServer, upgrades: Upgrades): void {
   const { options } = server
   options.WebSocket = observed(options.WebSocket as typeof WebSocket) // ws fills it in
   const handleProtocols = options.handleProtocols ?? firstOffered
-  options.handleProtocols = (offered, raw) => upgrades.get(raw)?.subprotocol ?? handleProtocols(offered, raw)
-  server.on('headers', (lines, raw) => { lines.push(...upgrades.get(raw)?.headerLines ?? []) })
-  server.on('wsClientError', (error, _socket, raw) => { upgrades.get(raw)?.refuseToOpen(error) })
+  options.handleProtocols = (offered, raw) => upgrades.get(raw)?.pending?.subprotocol ?? handleProtocols(offered, raw)
+  server.on('headers', (lines, raw) => { lines.push(...upgrades.get(raw)?.pending?.headerLines ?? []) })
+  server.on('wsClientError', (error, _socket, raw) => { upgrades.get(raw)?.pending?.refuseToOpen(error) })
 }
 
 function firstOffered (offered: Set<string>): string | false {

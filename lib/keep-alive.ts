@@ -1,3 +1,5 @@
+import type { Seat } from './rounds.js'
+
 export interface KeepAliveOptions {
   /** A peer that was silent for so many ms is pinged, or somewhat earlier. @default 25000 */
   readonly interval?: number | undefined
@@ -22,6 +24,12 @@ export interface KeepAliveTransport {
   terminate (): void
 }
 
+/** What has the silence of the peer looked at twice in an interval. */
+interface Visits {
+  join (keepAlive: KeepAlive): Seat
+  leave (keepAlive: KeepAlive, seat: Seat): void
+}
+
 interface Ping {
   readonly sentAt: number
   settle (latency: number | null): void
@@ -29,33 +37,37 @@ interface Ping {
 
 /**
  * Protocol pings (RFC 6455, section 5.5.2) and what they tell: whether the peer lives, and how far away it is.
- * One timer is all that a connection has for it.
  */
 export class KeepAlive {
   latency: number | null = null
   readonly #transport: KeepAliveTransport
   readonly #options: KeepAliveSettings | null
+  readonly #visits: Visits | null
   #pings: Map<string, Ping> | undefined // those that wait for their pong, in order; made for the first
   #lastPing = 0
-  #timer: NodeJS.Timeout | undefined
+  #seat: Seat | undefined // while nobody was asked for anything
+  #isVisited = false // in this seat, at least once
+  #timer: NodeJS.Timeout | undefined // until the peer is judged
   #inboundBytes = 0 // when we last looked
   #ownPing: Ping | undefined
   #isPongNeeded = false
   #due = 0 // when the peer is judged
 
-  /** @param options `null`: no pings but those that are asked for */
-  constructor (transport: KeepAliveTransport, options: KeepAliveSettings | null) {
+  /** @param options `null`: no pings but those that are asked for, and no visits */
+  constructor (transport: KeepAliveTransport, options: KeepAliveSettings | null, visits: Visits | null) {
     this.#transport = transport
     this.#options = options
+    this.#visits = visits
   }
 
   start (): void {
-    if (this.#options !== null) this.#waitForSilence(this.#options.interval, 2)
+    if (this.#options !== null) this.#waitForSilence()
   }
 
   /** The connection is no longer open. */
   stop (): void {
     clearTimeout(this.#timer)
+    this.#leave()
     for (const ping of this.#pings?.values() ?? []) ping.settle(null)
   }
 
@@ -102,25 +114,33 @@ export class KeepAlive {
     return ping
   }
 
-  // A silence that begins now has lasted an interval after two halves of it. Of one that began within a half nobody knows
-  // when: another half is enough, so that it is never noticed later than after an interval.
-  #waitForSilence (interval: number, halves: 1 | 2): void {
-    this.#timer = setTimeout(() => {
-      const isSilent = this.#transport.inboundBytes === this.#inboundBytes
-      this.#inboundBytes = this.#transport.inboundBytes
-      if (isSilent && halves === 1) this.#ask()
-      else this.#waitForSilence(interval, 1)
-    }, interval / 2)
+  #waitForSilence (): void {
+    this.#isVisited = false
+    this.#seat = this.#visits?.join(this)
+  }
+
+  #leave (): void {
+    if (this.#seat !== undefined) this.#visits?.leave(this, this.#seat)
+    this.#seat = undefined
+  }
+
+  // Silent for a whole period between two visits: with the one before, which began somewhere, an interval at most
+  visit (): void {
+    const isSilent = this.#transport.inboundBytes === this.#inboundBytes
+    this.#inboundBytes = this.#transport.inboundBytes
+    if (isSilent && this.#isVisited) this.#ask()
+    this.#isVisited = true
   }
 
   #ask (): void {
-    const { interval, timeout } = this.#options as KeepAliveSettings // or we would not have started
+    const { timeout } = this.#options as KeepAliveSettings // or we would not have started
+    this.#leave()
     this.#ownPing?.settle(null) // a pong to this one will tell as much
     this.#ownPing = this.#send((latency) => {
       if (latency === null) return
       clearTimeout(this.#timer)
       this.#inboundBytes = this.#transport.inboundBytes
-      this.#waitForSilence(interval, 2)
+      this.#waitForSilence()
     })
     // What is read now may have been waiting since long ago: only the pong tells
     this.#isPongNeeded = this.#transport.isPaused

@@ -6,7 +6,7 @@ import { errors } from './errors.js'
 import { asksForWebSocket } from './handshake.js'
 import type { Settings } from './options.js'
 import type { Upgrades } from './gate.js'
-import { kAwaitable, type AcceptOptions } from './upgrade.js'
+import { kAwaitable, type AcceptOptions } from './pending-upgrade.js'
 
 type ErrorHandler = NonNullable<Settings['errorHandler']>
 
@@ -16,10 +16,14 @@ export function acceptIn (upgrades: Upgrades) {
     const upgrade = upgrades.get(this.raw)
     const opening = upgrade === undefined
       ? Promise.reject(upgradeRequired(this))
-      : upgrade.accept(this, options, (connection) => connection.startReceiving())
-    opening.catch(() => {}) // a handler that looks at it in a later turn must not end the process
+      : upgrade.accept(this, options, startReceiving)
+    if (upgrade === undefined || upgrade.pending !== undefined) opening.catch(() => {}) // a handler that looks at it in a later turn must not end the process
     return opening
   }
+}
+
+function startReceiving (connection: AsyncWebSocket): void {
+  connection.startReceiving()
 }
 
 // RFC 9110, section 15.5.22: a 426 names the protocol. The Connection header is left to Node: whether the connection is

@@ -1,104 +1,27 @@
-import { STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
-import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import type { WebSocketServer } from 'ws'
-import { assertPlainObject, badOption } from './arguments.js'
-import type { Collection } from './collection.js'
-import { AsyncWebSocket } from './connection.js'
-import { diagnostics } from './diagnostics.js'
-import { errors } from './errors.js'
-import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.js'
-import type { ObservedSocket } from './observed-socket.js'
-import type { Settings } from './options.js'
-import type { Neighbour } from './registration.js'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { AsyncWebSocket } from './connection.js'
+import { PendingUpgrade, type AcceptOptions, type OnOpen, type UpgradeContext, type UpgradeRequest } from './pending-upgrade.js'
 
-export interface AcceptOptions {
-  /** One of the subprotocols that the client offered. @default the first that it offered, or none */
-  readonly subprotocol?: string | undefined
-  /** Headers for the 101, beside those that were set on the reply. */
-  readonly headers?: OutgoingHttpHeaders | undefined
-}
-
-/** What an upgrade needs of the app. */
-export interface UpgradeContext {
-  readonly server: WebSocketServer
-  /** Known when the app is ready. */
-  readonly neighbours: readonly Neighbour[]
-  readonly settings: Settings
-  readonly collection: Collection
-  readonly log: FastifyBaseLogger
-}
-
-/** Called with the connection as soon as there is one: whoever listens to it must do so before this returns. */
-type OnOpen = (connection: AsyncWebSocket) => void
-
-/** How long a client may take to close its side after an HTTP answer, in ms. */
-const LINGER = 1_000
-
-/**
- * One upgrade request: plain HTTP until it is accepted. Whichever way it ends, its socket does not outlive it: an
- * upgrade that ends as plain HTTP has its socket destroyed, for Node has let go of it and nobody else will.
- */
+/** An upgrade request, and what its handler makes of it: plain HTTP until it is accepted, a connection from then on. */
 export class Upgrade {
-  /** What goes on the 101. */
-  headerLines: readonly string[] = []
-  subprotocol: string | undefined
   readonly #context: UpgradeContext
-  readonly #raw: IncomingMessage
-  readonly #socket: Socket
-  #response: ServerResponse | undefined // until it is accepted: an open connection keeps nothing of HTTP but the request
-  #head: Buffer
-  #log: FastifyBaseLogger // of the request, once there is one
-  #state: 'undecided' | 'answered' | 'gone' | 'accepted' = 'undecided'
-  #request: FastifyRequest | undefined
-  #reply: FastifyReply | undefined // while the handler may accept
-  #opening: Promise<AsyncWebSocket> | undefined
+  #pending: PendingUpgrade | undefined // until it is accepted: an open connection keeps nothing of HTTP but the request
   #connection: AsyncWebSocket | undefined
   #answer: { resolve (value: unknown): void, reject (error: unknown): void } | undefined // to Fastify, which keeps the reply until then
-  #isAnswering = false // from `reply.send()` on, while its hooks run
-  #isHandedOver = false // to the server of `ws`, which may answer by itself
-  #failToOpen: ((error: Error) => void) | undefined
-  #refusal: unknown // why it was not accepted, the last time that was asked
-  #whyNot: (() => FastifyError) | undefined // set when we ended it ourselves
-  #timer: NodeJS.Timeout | undefined
-  #onSocketClose: (() => void) | undefined // while it is watched
 
-  /** @param response to the request, with the socket assigned to it */
-  constructor (context: UpgradeContext, raw: IncomingMessage, response: ServerResponse, socket: Socket, head: Buffer) {
+  constructor (context: UpgradeContext, request: UpgradeRequest) {
     this.#context = context
-    this.#raw = raw
-    this.#socket = socket
-    this.#head = head
-    this.#log = context.log
-    this.#response = response
-    response.shouldKeepAlive = false
-    for (const neighbour of context.neighbours) this.#showTo(neighbour, head)
+    this.#pending = new PendingUpgrade(context, request, (connection) => {
+      this.#connection = connection
+      this.#pending = undefined
+      this.#answer?.resolve(undefined)
+      this.#answer = undefined
+    })
   }
 
-  /** To be called when the request was routed: by then most are accepted, and nothing of this is needed. */
-  watch (): void {
-    if (this.#state !== 'undecided') return
-    this.#response?.once('finish', () => this.#responseOnFinish())
-    this.#onSocketClose = () => this.#socketOnClose()
-    this.#socket.on('error', socketOnError)
-    this.#socket.once('close', this.#onSocketClose)
-    this.#startTimer(this.#context.settings.upgradeTimeout, () => this.#timerOnTimeout())
-    this.#context.collection.addUpgrade(this)
-  }
-
-  requestOnStart (request: FastifyRequest, reply: FastifyReply): void {
-    const { send, callNotFound } = reply
-    reply.send = (payload) => {
-      this.#isAnswering = true
-      return send.call(reply, payload)
-    }
-    reply.callNotFound = () => {
-      this.#reply = undefined
-      return callNotFound.call(reply)
-    }
-    this.#log = request.log
-    this.#request = request
-    request.ws = true // as `@fastify/websocket` has it
+  /** `undefined` when it was accepted. */
+  get pending (): PendingUpgrade | undefined {
+    return this.#pending
   }
 
   /**
@@ -106,284 +29,57 @@ export class Upgrade {
    * is the lifetime of the connection.
    */
   run (reply: FastifyReply, handler: () => unknown): unknown {
-    this.#reply = reply
+    this.#pending?.handlerOnStart(reply)
     let result
     try {
       result = handler()
     } catch (error) {
-      return this.#handlerOnThrow(error)
+      return this.#pending === undefined ? this.#connection?.handlerOnThrow(error) : this.#pending.handlerOnThrow(error)
     }
-    const isAccepted = this.#connection !== undefined
-    if (!isThenable(result)) return isAccepted || this.#opening !== undefined ? undefined : result
+    if (!isThenable(result)) return this.#pending?.withoutPromise(result)
     this.#context.collection.handlerOnStart()
-    Promise.resolve(result).then(
-      (value) => this.#handlerOnSettle(() => this.#handlerOnReturn(value)),
-      (error: unknown) => this.#handlerOnSettle(() => this.#handlerOnThrow(error)))
-    return isAccepted ? undefined : new Promise((resolve, reject) => { this.#answer = { resolve, reject } })
+    Promise.resolve(result).then((value) => this.#handlerOnReturn(value), (error: unknown) => this.#handlerOnThrow(error))
+    if (this.#connection !== undefined) return undefined
+    return new Promise((resolve, reject) => { this.#answer = { resolve, reject } })
   }
 
-  /**
-   * Accepts the upgrade. Asked again, it gives the same connection; after a refusal for what was asked, something else can
-   * be asked for.
-   */
+  /** Accepts it. Asked again, it gives the same connection. */
   accept (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
-    if (this.#connection !== undefined) {
-      onOpen(this.#connection)
-      return Promise.resolve(this.#connection)
-    }
-    if (this.#opening !== undefined) return this.#opening
-    try {
-      const opening = this.#begin(request, options, onOpen)
-      if (this.#state !== 'accepted') this.#opening = opening
-      return opening
-    } catch (error) {
-      this.#refusal = error
-      return Promise.reject(error)
-    }
-  }
-
-  /** The app is closing. */
-  refuse (): void {
-    const response = this.#response
-    if (response === undefined || this.#state !== 'undecided' || this.#isHandedOver || this.#isAnswering || response.headersSent) return
-    const { code, message } = this.#end(() => new errors.FST_WSA_APP_CLOSING())
-    const body = JSON.stringify({ statusCode: 503, code, error: STATUS_CODES[503], message })
-    response.writeHead(503, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body) })
-    response.end(body)
-  }
-
-  /** `ws` found the handshake wanting. The request is as it was: it can be answered. */
-  refuseToOpen (error: Error): void {
-    this.#failToOpen?.(new errors.FST_WSA_BAD_HANDSHAKE(error.message))
-  }
-
-  destroy (): void {
-    this.#socket.destroy()
-  }
-
-  /** As if its listener had noted it. Its route asks for the head when it hands the socket to a `ws` server of its own. */
-  #showTo (neighbour: Neighbour, head: Buffer): void {
-    Object.defineProperties(this.#raw, {
-      [neighbour.socket]: { value: this.#socket, configurable: true },
-      [neighbour.head]: {
-        get: () => {
-          this.#letGoOfHttp()
-          return head
-        },
-        configurable: true
-      }
-    })
-  }
-
-  #letGoOfHttp (): ServerResponse {
-    const response = this.#response as ServerResponse // only what is undecided is accepted, and only once
-    this.#state = 'accepted'
-    response.detachSocket(this.#socket)
-    this.#response = this.#reply = this.#request = undefined
-    this.#letGo()
-    return response
-  }
-
-  #assertUndecided (request: FastifyRequest): FastifyReply {
-    if (this.#whyNot !== undefined) throw this.#whyNot()
-    const reply = this.#reply
-    if (reply === undefined) throw notInHandler(request)
-    if (this.#state === 'gone' || !this.#socket.readable || !this.#socket.writable) throw new errors.FST_WSA_CLIENT_GONE()
-    if (reply.sent || this.#isAnswering || reply.raw.headersSent) {
-      throw new errors.FST_WSA_REPLY_ALREADY_SENT('open a WebSocket', `status ${reply.statusCode}`)
-    }
-    if (this.#context.collection.isClosing) throw new errors.FST_WSA_APP_CLOSING()
-    return reply
-  }
-
-  #select (subprotocol: string | undefined): string | undefined {
-    if (subprotocol === undefined) return undefined
-    if (typeof subprotocol !== 'string') throw badOption('subprotocol', 'a string', subprotocol)
-    const offered = offeredSubprotocols(this.#raw.headers)
-    if (!offered.includes(subprotocol)) throw new errors.FST_WSA_SUBPROTOCOL_NOT_OFFERED(subprotocol, offered.join(', '))
-    return subprotocol
-  }
-
-  /** Checks what can be checked at once; what follows settles in any case. */
-  #begin (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
-    const reply = this.#assertUndecided(request)
-    assertHandshake(this.#raw)
-    if (options !== undefined) assertPlainObject('options', options)
-    this.subprotocol = this.#select(options?.subprotocol)
-    this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options?.headers) // Fastify's type allows more than a header can be
-    return new Promise((resolve, reject) => {
-      const fail = this.#failToOpen = (error: unknown) => {
-        this.#refusal = error
-        this.#failToOpen = undefined
-        reject(error)
-      }
-      const { origin } = request.headers
-      try {
-        if (origin === undefined) this.#open(request, onOpen, resolve) // it is no browser, and none that a page could misuse
-        else this.#assertOrigin(origin, request).then(() => this.#open(request, onOpen, resolve)).catch(fail)
-      } catch (error) {
-        fail(error)
-      }
-    })
-  }
-
-  #open (request: FastifyRequest, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): void {
-    const reply = this.#assertUndecided(request) // time may have passed
-    const { server, settings: { maxConnections }, collection } = this.#context
-    if (collection.size + collection.opening >= maxConnections) throw new errors.FST_WSA_TOO_MANY_CONNECTIONS(maxConnections)
-    try {
-      // It calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
-      this.#isHandedOver = true
-      collection.opening++
-      server.handleUpgrade(this.#raw, this.#socket, this.#head, (socket) => {
-        resolve(this.#serverOnAccept(socket as ObservedSocket, request, reply, onOpen)) // the server makes no other
-      })
-    } catch (error) {
-      this.#socket.destroy()
-      throw error
-    }
-  }
-
-  async #assertOrigin (origin: string, request: FastifyRequest): Promise<void> {
-    if (await this.#context.settings.origin(origin, request) !== true) throw new errors.FST_WSA_ORIGIN_REFUSED(origin, request.host)
-  }
-
-  // A frame may have come with the handshake: whoever listens must do so before this returns
-  #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, onOpen: OnOpen): AsyncWebSocket {
-    reply.hijack()
-    reply.send = refuseToSend
-    const response = this.#letGoOfHttp()
-    const { server, settings, collection } = this.#context
-    const connection = this.#connection = new AsyncWebSocket({
-      socket,
-      transport: this.#socket,
-      request,
-      settings,
-      owner: collection
-    })
-    collection.add(connection)
-    if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // a handler that has returned its reply waits for that
-    this.#answer?.resolve(undefined)
-    this.#answer = this.#opening = undefined
-    server.emit('connection', socket, this.#raw)
+    if (this.#pending !== undefined) return this.#pending.accept(request, options, onOpen)
+    const connection = this.#connection as AsyncWebSocket // it is one or the other
     onOpen(connection)
-    if (collection.isClosing) connection.drain()
-    return connection
+    return Promise.resolve(connection)
   }
 
-  async #handlerOnSettle (conclude: () => unknown): Promise<void> {
+  #handlerOnReturn (value: unknown): void {
+    if (this.#pending !== undefined) {
+      this.#settle(this.#pending.handlerOnReturn(value))
+      return
+    }
+    this.#connection?.handlerOnReturn()
+    this.#context.collection.handlerOnEnd()
+  }
+
+  #handlerOnThrow (error: unknown): void {
+    if (this.#pending !== undefined) {
+      const pending = this.#pending
+      this.#settle(Promise.resolve().then(() => pending.handlerOnThrow(error)))
+      return
+    }
+    this.#connection?.handlerOnThrow(error)
+    this.#context.collection.handlerOnEnd()
+  }
+
+  async #settle (value: unknown): Promise<void> {
     try {
-      const value = await conclude()
-      this.#answer?.resolve(value)
+      const answer = await value
+      this.#answer?.resolve(answer)
     } catch (error) {
       this.#answer?.reject(error)
     } finally {
       this.#context.collection.handlerOnEnd()
     }
   }
-
-  #handlerOnReturn (value: unknown): unknown {
-    if (this.#whyNot !== undefined) return undefined
-    if (this.#connection !== undefined) return this.#connection.handlerOnReturn()
-    if (this.#opening === undefined) return value
-    return this.#opening.then((connection) => connection.handlerOnReturn(), () => value)
-  }
-
-  #handlerOnThrow (error: unknown): unknown {
-    this.#reply = undefined // an error handler cannot accept any more
-    if (this.#connection !== undefined) return this.#connection.handlerOnThrow(error)
-    if (this.#opening !== undefined) {
-      return this.#opening.then((connection) => connection.handlerOnThrow(error), () => this.#rethrow(error))
-    }
-    return this.#rethrow(error)
-  }
-
-  // Nobody can be told any more that the client left, or that we ended it: that was logged when it happened
-  #rethrow (error: unknown): undefined {
-    const isKnown = error instanceof errors.FST_WSA_CLIENT_GONE ||
-      (this.#whyNot !== undefined && (error as Partial<FastifyError> | null)?.code === this.#whyNot().code)
-    if (!isKnown) throw error
-  }
-
-  #responseOnFinish (): void {
-    if (this.#state !== 'undecided') return
-    this.#state = 'answered'
-    this.#publishRefusal()
-    // Closing at once would reset the connection where the client had sent more than its request, and the answer with it
-    this.#socket.end()
-    this.#socket.resume()
-    this.#startTimer(LINGER, () => this.#socket.destroy())
-  }
-
-  #timerOnTimeout (): void {
-    if (this.#response?.headersSent === true) return // an answer is on its way
-    const { upgradeTimeout } = this.#context.settings
-    const error = this.#end(() => new errors.FST_WSA_UPGRADE_TIMEOUT(upgradeTimeout))
-    this.#log.info({ err: error }, 'websocket upgrade timed out')
-    this.#socket.destroy()
-  }
-
-  /** Whoever waits for the upgrade, or asks for it later, is told why there is none. */
-  #end (whyNot: () => FastifyError): FastifyError {
-    this.#whyNot = whyNot
-    this.#refusal = whyNot()
-    this.#failToOpen?.(whyNot())
-    return whyNot()
-  }
-
-  #socketOnClose (): void {
-    const failToOpen = this.#failToOpen
-    this.#letGo()
-    if (this.#state !== 'undecided') return
-    this.#state = 'gone'
-    if (this.#whyNot === undefined) this.#log.info('websocket upgrade ended: the client left before it was answered')
-    failToOpen?.(new errors.FST_WSA_CLIENT_GONE())
-    this.#publishRefusal()
-    this.#raw.destroy?.() // aborts `request.signal`; a request that was injected is no stream
-  }
-
-  #publishRefusal (): void {
-    if (this.#refusal === undefined || !diagnostics.refused.hasSubscribers) return
-    diagnostics.refused.publish({ request: this.#request, error: this.#refusal })
-  }
-
-  #letGo (): void {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    this.#head = EMPTY
-    this.headerLines = NO_LINES
-    this.#failToOpen = undefined
-    if (this.#isHandedOver) this.#context.collection.opening--
-    if (this.#onSocketClose === undefined) return
-    this.#socket.off('error', socketOnError)
-    this.#socket.off('close', this.#onSocketClose)
-    this.#onSocketClose = undefined
-    this.#context.collection.deleteUpgrade(this)
-  }
-
-  #startTimer (timeout: number, onTimeout: () => void): void {
-    clearTimeout(this.#timer)
-    if (timeout !== Infinity) this.#timer = setTimeout(onTimeout, timeout)
-  }
-}
-
-/** Marks the routes whose handlers can accept. */
-export const kAwaitable = Symbol('fastify-websocket-async.awaitable')
-
-function notInHandler ({ is404, routeOptions }: FastifyRequest): Error {
-  const isTooEarly = !is404 && !(kAwaitable in routeOptions.config)
-  return isTooEarly ? new errors.FST_WSA_ROUTE_TOO_EARLY(routeOptions.url) : new errors.FST_WSA_NOT_IN_HANDLER()
-}
-
-function refuseToSend (): never {
-  throw new errors.FST_WSA_REPLY_ALREADY_SENT('send a reply', 'the upgrade to a WebSocket')
-}
-
-const EMPTY = Buffer.alloc(0)
-const NO_LINES: readonly string[] = []
-
-function socketOnError (this: Socket): void {
-  this.destroy()
 }
 
 function isThenable (value: unknown): value is PromiseLike<unknown> {

@@ -1,10 +1,11 @@
 import { install } from '@sinonjs/fake-timers'
 import t, { type Test } from 'tap'
 import { KeepAlive, type KeepAliveSettings } from '../lib/keep-alive.js'
+import { Rounds } from '../lib/rounds.js'
 
 /** A keep-alive over a peer that the test plays, on a fake clock. */
 function play (t: Test, settings: KeepAliveSettings | null = { interval: 1000, timeout: 500 }) {
-  const clock = install({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  const clock = install({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] })
   t.teardown(() => clock.uninstall())
   const log: string[] = []
   const peer = { inboundBytes: 0, isPaused: false, lastPing: '' }
@@ -20,7 +21,7 @@ function play (t: Test, settings: KeepAliveSettings | null = { interval: 1000, t
       log.push(`terminate ${clock.now}`)
       keepAlive.stop()
     }
-  }, settings)
+  }, settings, settings && new Rounds(settings.interval / 2, 1))
   keepAlive.start()
   const speak = () => { peer.inboundBytes++ }
   const pong = () => {

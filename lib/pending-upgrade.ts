@@ -1,0 +1,352 @@
+import { STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { WebSocketServer } from 'ws'
+import { assertPlainObject, badOption } from './arguments.js'
+import type { Collection } from './collection.js'
+import { AsyncWebSocket } from './connection.js'
+import { diagnostics } from './diagnostics.js'
+import { errors } from './errors.js'
+import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.js'
+import type { ObservedSocket } from './observed-socket.js'
+import type { Settings } from './options.js'
+import type { Neighbour } from './registration.js'
+
+export interface AcceptOptions {
+  /** One of the subprotocols that the client offered. @default the first that it offered, or none */
+  readonly subprotocol?: string | undefined
+  /** Headers for the 101, beside those that were set on the reply. */
+  readonly headers?: OutgoingHttpHeaders | undefined
+}
+
+/** What Node gave to the listener for upgrades, and a response for it that has the socket. */
+export interface UpgradeRequest {
+  readonly raw: IncomingMessage
+  readonly response: ServerResponse
+  readonly socket: Socket
+  readonly head: Buffer
+}
+
+/** What an upgrade needs of the app. */
+export interface UpgradeContext {
+  readonly server: WebSocketServer
+  /** Known when the app is ready. */
+  readonly neighbours: readonly Neighbour[]
+  readonly settings: Settings
+  readonly collection: Collection
+  readonly log: FastifyBaseLogger
+}
+
+/** Called with the connection as soon as there is one: whoever listens to it must do so before this returns. */
+export type OnOpen = (connection: AsyncWebSocket) => void
+
+/** How long a client may take to close its side after an HTTP answer, in ms. */
+const LINGER = 1_000
+
+/**
+ * An upgrade request that is neither a connection yet nor fully answered. Whichever way it ends, its socket does not outlive
+ * it: an upgrade that ends as plain HTTP has its socket destroyed, for Node has let go of it and nobody else will.
+ */
+export class PendingUpgrade {
+  /** What goes on the 101. */
+  headerLines: readonly string[] = []
+  subprotocol: string | undefined
+  readonly #context: UpgradeContext
+  readonly #raw: IncomingMessage
+  readonly #socket: Socket
+  readonly #response: ServerResponse
+  readonly #head: Buffer
+  readonly #onAccept: OnOpen
+  #log: FastifyBaseLogger // of the request, once there is one
+  #state: 'undecided' | 'answered' | 'gone' | 'accepted' = 'undecided'
+  #request: FastifyRequest | undefined
+  #reply: FastifyReply | undefined // while the handler may accept
+  #opening: Promise<AsyncWebSocket> | undefined
+  #isAnswering = false // from `reply.send()` on, while its hooks run
+  #isHandedOver = false // to the server of `ws`, which may answer by itself
+  #failToOpen: ((error: Error) => void) | undefined
+  #refusal: unknown // why it was not accepted, the last time that was asked
+  #whyNot: (() => FastifyError) | undefined // set when we ended it ourselves
+  #timer: NodeJS.Timeout | undefined
+  #onSocketClose: (() => void) | undefined // while it is watched
+
+  constructor (context: UpgradeContext, { raw, response, socket, head }: UpgradeRequest, onAccept: OnOpen) {
+    this.#context = context
+    this.#raw = raw
+    this.#socket = socket
+    this.#head = head
+    this.#log = context.log
+    this.#response = response
+    this.#onAccept = onAccept
+    response.shouldKeepAlive = false
+    for (const neighbour of context.neighbours) this.#showTo(neighbour, head)
+  }
+
+  /** To be called when the request was routed: by then most are accepted, and nothing of this is needed. */
+  watch (): void {
+    if (this.#state !== 'undecided') return
+    this.#response.once('finish', () => this.#responseOnFinish())
+    this.#onSocketClose = () => this.#socketOnClose()
+    this.#socket.on('error', socketOnError)
+    this.#socket.once('close', this.#onSocketClose)
+    this.#startTimer(this.#context.settings.upgradeTimeout, () => this.#timerOnTimeout())
+    this.#context.collection.addUpgrade(this)
+  }
+
+  requestOnStart (request: FastifyRequest, reply: FastifyReply): void {
+    const { send, callNotFound } = reply
+    reply.send = (payload) => {
+      this.#isAnswering = true
+      return send.call(reply, payload)
+    }
+    reply.callNotFound = () => {
+      this.#reply = undefined
+      return callNotFound.call(reply)
+    }
+    this.#log = request.log
+    this.#request = request
+    request.ws = true // as `@fastify/websocket` has it
+  }
+
+  /** The handler runs: it may accept. */
+  handlerOnStart (reply: FastifyReply): void {
+    this.#reply = reply
+  }
+
+  /** The handler has returned: what it returned is the answer, but for where the upgrade is accepted in the end. */
+  handlerOnReturn (value: unknown): unknown {
+    if (this.#whyNot !== undefined) return undefined
+    if (this.#opening === undefined) return value
+    return this.#opening.then((connection) => connection.handlerOnReturn(), () => value)
+  }
+
+  /** The same for a handler that returned no promise: where it has begun to accept, it is no answer. */
+  withoutPromise (value: unknown): unknown {
+    return this.#opening === undefined ? value : undefined
+  }
+
+  handlerOnThrow (error: unknown): unknown {
+    this.#reply = undefined // an error handler cannot accept any more
+    if (this.#opening === undefined) return this.#rethrow(error)
+    return this.#opening.then((connection) => connection.handlerOnThrow(error), () => this.#rethrow(error))
+  }
+
+  /** Accepts it. After a refusal for what was asked, something else can be asked for. */
+  accept (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
+    if (this.#opening !== undefined) return this.#opening
+    try {
+      this.#opening = this.#begin(request, options, onOpen)
+      return this.#opening
+    } catch (error) {
+      this.#refusal = error
+      return Promise.reject(error)
+    }
+  }
+
+  /** The app is closing. */
+  refuse (): void {
+    const response = this.#response
+    if (this.#state !== 'undecided' || this.#isHandedOver || this.#isAnswering || response.headersSent) return
+    const { code, message } = this.#end(() => new errors.FST_WSA_APP_CLOSING())
+    const body = JSON.stringify({ statusCode: 503, code, error: STATUS_CODES[503], message })
+    response.writeHead(503, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body) })
+    response.end(body)
+  }
+
+  /** `ws` found the handshake wanting. The request is as it was: it can be answered. */
+  refuseToOpen (error: Error): void {
+    this.#failToOpen?.(new errors.FST_WSA_BAD_HANDSHAKE(error.message))
+  }
+
+  destroy (): void {
+    this.#socket.destroy()
+  }
+
+  /** As if its listener had noted it. Its route asks for the head when it hands the socket to a `ws` server of its own. */
+  #showTo (neighbour: Neighbour, head: Buffer): void {
+    Object.defineProperties(this.#raw, {
+      [neighbour.socket]: { value: this.#socket, configurable: true },
+      [neighbour.head]: {
+        get: () => {
+          this.#letGoOfHttp()
+          return head
+        },
+        configurable: true
+      }
+    })
+  }
+
+  #letGoOfHttp (): void {
+    this.#state = 'accepted'
+    this.#response.detachSocket(this.#socket)
+    this.#letGo()
+  }
+
+  #assertUndecided (request: FastifyRequest): FastifyReply {
+    if (this.#whyNot !== undefined) throw this.#whyNot()
+    const reply = this.#reply
+    if (reply === undefined) throw notInHandler(request)
+    if (this.#state === 'gone' || !this.#socket.readable || !this.#socket.writable) throw new errors.FST_WSA_CLIENT_GONE()
+    if (reply.sent || this.#isAnswering || reply.raw.headersSent) {
+      throw new errors.FST_WSA_REPLY_ALREADY_SENT('open a WebSocket', `status ${reply.statusCode}`)
+    }
+    if (this.#context.collection.isClosing) throw new errors.FST_WSA_APP_CLOSING()
+    return reply
+  }
+
+  #select (subprotocol: string | undefined): string | undefined {
+    if (subprotocol === undefined) return undefined
+    if (typeof subprotocol !== 'string') throw badOption('subprotocol', 'a string', subprotocol)
+    const offered = offeredSubprotocols(this.#raw.headers)
+    if (!offered.includes(subprotocol)) throw new errors.FST_WSA_SUBPROTOCOL_NOT_OFFERED(subprotocol, offered.join(', '))
+    return subprotocol
+  }
+
+  /** Checks what can be checked at once; what follows settles in any case. */
+  #begin (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
+    const reply = this.#assertUndecided(request)
+    assertHandshake(this.#raw)
+    if (options !== undefined) assertPlainObject('options', options)
+    this.subprotocol = this.#select(options?.subprotocol)
+    this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options?.headers) // Fastify's type allows more than a header can be
+    return new Promise((resolve, reject) => {
+      const fail = this.#failToOpen = (error: unknown) => {
+        this.#refusal = error
+        this.#failToOpen = undefined
+        reject(error)
+      }
+      const { origin } = request.headers
+      try {
+        if (origin === undefined) this.#open(request, onOpen, resolve) // it is no browser, and none that a page could misuse
+        else this.#assertOrigin(origin, request).then(() => this.#open(request, onOpen, resolve)).catch(fail)
+      } catch (error) {
+        fail(error)
+      }
+    })
+  }
+
+  #open (request: FastifyRequest, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): void {
+    const reply = this.#assertUndecided(request) // time may have passed
+    const { server, settings: { maxConnections }, collection } = this.#context
+    if (collection.size + collection.opening >= maxConnections) throw new errors.FST_WSA_TOO_MANY_CONNECTIONS(maxConnections)
+    try {
+      // It calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
+      this.#isHandedOver = true
+      collection.opening++
+      server.handleUpgrade(this.#raw, this.#socket, this.#head, (socket) => {
+        resolve(this.#serverOnAccept(socket as ObservedSocket, request, reply, onOpen)) // the server makes no other
+      })
+    } catch (error) {
+      this.#socket.destroy()
+      throw error
+    }
+  }
+
+  async #assertOrigin (origin: string, request: FastifyRequest): Promise<void> {
+    if (await this.#context.settings.origin(origin, request) !== true) throw new errors.FST_WSA_ORIGIN_REFUSED(origin, request.host)
+  }
+
+  // A frame may have come with the handshake: whoever listens must do so before this returns
+  #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, onOpen: OnOpen): AsyncWebSocket {
+    reply.hijack()
+    reply.send = refuseToSend
+    this.#letGoOfHttp()
+    const { server, settings, collection } = this.#context
+    const connection = new AsyncWebSocket({
+      socket,
+      transport: this.#socket,
+      request,
+      settings,
+      owner: collection
+    })
+    collection.add(connection)
+    const response = this.#response
+    if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // a handler that has returned its reply waits for that
+    this.#onAccept(connection)
+    server.emit('connection', socket, this.#raw)
+    onOpen(connection)
+    if (collection.isClosing) connection.drain()
+    return connection
+  }
+
+  // Nobody can be told any more that the client left, or that we ended it: that was logged when it happened
+  #rethrow (error: unknown): undefined {
+    const isKnown = error instanceof errors.FST_WSA_CLIENT_GONE ||
+      (this.#whyNot !== undefined && (error as Partial<FastifyError> | null)?.code === this.#whyNot().code)
+    if (!isKnown) throw error
+  }
+
+  #responseOnFinish (): void {
+    if (this.#state !== 'undecided') return
+    this.#state = 'answered'
+    this.#publishRefusal()
+    // Closing at once would reset the connection where the client had sent more than its request, and the answer with it
+    this.#socket.end()
+    this.#socket.resume()
+    this.#startTimer(LINGER, () => this.#socket.destroy())
+  }
+
+  #timerOnTimeout (): void {
+    if (this.#response.headersSent) return // an answer is on its way
+    const { upgradeTimeout } = this.#context.settings
+    const error = this.#end(() => new errors.FST_WSA_UPGRADE_TIMEOUT(upgradeTimeout))
+    this.#log.info({ err: error }, 'websocket upgrade timed out')
+    this.#socket.destroy()
+  }
+
+  /** Whoever waits for the upgrade, or asks for it later, is told why there is none. */
+  #end (whyNot: () => FastifyError): FastifyError {
+    this.#whyNot = whyNot
+    this.#refusal = whyNot()
+    this.#failToOpen?.(whyNot())
+    return whyNot()
+  }
+
+  #socketOnClose (): void {
+    const failToOpen = this.#failToOpen
+    this.#letGo()
+    if (this.#state !== 'undecided') return
+    this.#state = 'gone'
+    if (this.#whyNot === undefined) this.#log.info('websocket upgrade ended: the client left before it was answered')
+    failToOpen?.(new errors.FST_WSA_CLIENT_GONE())
+    this.#publishRefusal()
+    this.#raw.destroy?.() // aborts `request.signal`; a request that was injected is no stream
+  }
+
+  #publishRefusal (): void {
+    if (this.#refusal === undefined || !diagnostics.refused.hasSubscribers) return
+    diagnostics.refused.publish({ request: this.#request, error: this.#refusal })
+  }
+
+  #letGo (): void {
+    clearTimeout(this.#timer)
+    this.#failToOpen = undefined
+    if (this.#isHandedOver) this.#context.collection.opening--
+    if (this.#onSocketClose === undefined) return
+    this.#socket.off('error', socketOnError)
+    this.#socket.off('close', this.#onSocketClose)
+    this.#onSocketClose = undefined
+    this.#context.collection.deleteUpgrade(this)
+  }
+
+  #startTimer (timeout: number, onTimeout: () => void): void {
+    clearTimeout(this.#timer)
+    if (timeout !== Infinity) this.#timer = setTimeout(onTimeout, timeout)
+  }
+}
+
+/** Marks the routes whose handlers can accept. */
+export const kAwaitable = Symbol('fastify-websocket-async.awaitable')
+
+function notInHandler ({ is404, routeOptions }: FastifyRequest): Error {
+  const isTooEarly = !is404 && !(kAwaitable in routeOptions.config)
+  return isTooEarly ? new errors.FST_WSA_ROUTE_TOO_EARLY(routeOptions.url) : new errors.FST_WSA_NOT_IN_HANDLER()
+}
+
+function refuseToSend (): never {
+  throw new errors.FST_WSA_REPLY_ALREADY_SENT('send a reply', 'the upgrade to a WebSocket')
+}
+
+function socketOnError (this: Socket): void {
+  this.destroy()
+}
