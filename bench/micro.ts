@@ -2,11 +2,13 @@
 import Fastify from 'fastify'
 import { bench, do_not_optimize as keep, group, run } from 'mitata'
 import websocketAsync from '../index.js'
+import { writeFrame } from '../lib/frame.js'
 import { receiveLimits, ReceiveQueue } from '../lib/receive-queue.js'
 import { Sender, type SendTransport } from '../lib/sender.js'
 
 const MANY = 32
 const MESSAGE = 'x'.repeat(125)
+const WIDE = 'ü'.repeat(62) + 'u'
 const LIMITS = receiveLimits({ messages: 64, bytes: 1024 * 1024 }, 1024 * 1024, false)
 
 const newQueue = () => new ReceiveQueue<{ readonly length: number }>(LIMITS, { pause: () => {}, resume: () => {} })
@@ -45,6 +47,15 @@ group('receive queue', () => {
 })
 
 const idle = new AbortController().signal
+
+group('framing', () => {
+  const target = Buffer.alloc(64 * 1024)
+  const bytes = Buffer.from(MESSAGE)
+
+  bench('125 bytes of ASCII', () => { keep(writeFrame(target, 0, MESSAGE, 125)) })
+  bench('125 bytes of other text', () => { keep(writeFrame(target, 0, WIDE, 125)) })
+  bench('125 bytes, binary', () => { keep(writeFrame(target, 0, bytes, 125)) })
+})
 
 group('sender, to a transport that does nothing', () => {
   const transport: SendTransport = { bufferedAmount: 0, send: () => {}, flush: () => {}, expectAnswers: () => {} }

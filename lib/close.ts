@@ -103,3 +103,31 @@ export class ConnectionEndedError extends Error {
     super(`The connection has ended with ${cause.code} (${cause.cause})`, { cause })
   }
 }
+
+/** What is known of an end. */
+interface End {
+  /** As `ws` has them: the peer's, or 1006 where no close frame came. */
+  readonly code: number
+  readonly reason: string
+  /** What was in our close frame. */
+  readonly sent: Pick<CloseInfo, 'code' | 'reason'> | undefined
+  readonly cause: CloseCause
+  readonly error: Error | undefined
+  readonly unread: number
+  readonly unsent: number
+}
+
+export function describeEnd ({ code, reason, sent, cause, error, unread, unsent }: End): CloseInfo {
+  const hasPeerClosed = code !== 1006
+  const own = hasPeerClosed ? undefined : sent
+  const info: CloseInfo & { error?: Error } = {
+    code: own === undefined ? code : own.code,
+    reason: own === undefined ? reason : own.reason,
+    wasClean: hasPeerClosed && sent !== undefined,
+    cause,
+    unread,
+    unsent
+  }
+  if (error !== undefined) info.error = error
+  return info
+}

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { assertCancelOptions, type CancelOptions } from './arguments.js'
-import { assertClose, ConnectionEndedError, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
+import { assertClose, ConnectionEndedError, describeEnd, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
 import { KeepAlive } from './keep-alive.js'
 import { Message } from './message.js'
 import type { ObservedSocket } from './observed-socket.js'
@@ -51,7 +51,10 @@ export interface ConnectionParts {
 export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined>, AsyncDisposable {
   /** The request that was upgraded. */
   readonly request: FastifyRequest
-  /** The socket of `ws` underneath. What is sent or closed through it keeps its place among the sends here. */
+  /**
+   * The socket of `ws` underneath. Messages that are sent through it keep their place among the sends here; a ping, a pong or
+   * a close does not wait for those that still wait for room.
+   */
   readonly socket: WebSocket
   readonly #transport: Duplex
   readonly #settings: Settings
@@ -232,7 +235,8 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
    * there is room for more: awaiting it is back-pressure. Resolves to `false` where the connection is closed or closing,
    * the message was dropped (`slowConsumer`), or `timeout` or `signal` ended the call before its message was handed over;
    * later they end only its waiting. Messages go out in the order of the calls, which may overlap and may run while a
-   * receive waits.
+   * receive waits; those of one turn of the event loop go out together. Large bytes are not copied: do not change what was
+   * sent while `bufferedBytes` is above 0.
    * @throws FST_WSA_INVALID_ARGUMENT
    */
   sendAsync (data: Sendable, options?: SendOptions): Promise<boolean> {
@@ -427,7 +431,15 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#state = 'closed'
     clearTimeout(this.#closeTimer)
     this.#error ??= this.#transport.errored ?? undefined
-    const info = this.#closeInfo = this.#describeEnd(code, reason)
+    const info = this.#closeInfo = describeEnd({
+      code,
+      reason,
+      sent: this.#sentClose,
+      cause: this.#cause ?? 'connection-lost',
+      error: this.#error,
+      unread: this.#queue.length + this.#discarded,
+      unsent: this.#sender.unsent
+    })
     this.#owner.delete(this, info, this.#traffic())
     this.#resolveClosed?.(info)
     this.#aborter?.abort(new ConnectionEndedError(info))
@@ -439,21 +451,6 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
       received: { messages: this.#receivedMessages, bytes: this.#receivedBytes },
       sent: { messages: sentMessages, bytes: sentBytes, dropped: this.#dropped }
     }
-  }
-
-  #describeEnd (code: number, reason: string): CloseInfo {
-    const hasPeerClosed = code !== 1006 // ws's word for: no close frame came
-    const sent = hasPeerClosed ? undefined : this.#sentClose
-    const info: CloseInfo & { error?: Error } = {
-      code: sent === undefined ? code : sent.code,
-      reason: sent === undefined ? reason : sent.reason,
-      wasClean: hasPeerClosed && this.#sentClose !== undefined,
-      cause: this.#cause ?? 'connection-lost',
-      unread: this.#queue.length + this.#discarded,
-      unsent: this.#sender.unsent
-    }
-    if (this.#error !== undefined) info.error = this.#error
-    return info
   }
 }
 

@@ -17,8 +17,8 @@ export class Rounds {
   #size = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** @param period in ms */
-  constructor (period: number, parts = 16) {
+  /** @param period in ms. @param parts @default 16, or fewer where the steps would be too short for a timer */
+  constructor (period: number, parts = Math.max(1, Math.min(16, Math.floor(period / 10)))) {
     this.#seats = Array.from({ length: parts }, () => new Set<Member>())
     this.#step = period / parts
   }
