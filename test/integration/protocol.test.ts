@@ -423,9 +423,9 @@ t.test('a small frame that inflates to 100 MiB does not fill the memory', async 
 
 t.test('small frames that inflate to 1 MiB each, to a handler that does not read, end in a receive overflow', async (t) => {
   const { open, assertUnharmed } = await startEcho(t, { compression: true })
-  const count = 200
+  const count = 400
   const bytes = repeat(count, compressed(Buffer.alloc(MiB), BINARY))
-  t.ok(bytes.length < MiB / 4, `${bytes.length} bytes`)
+  t.ok(bytes.length < MiB / 2, `${bytes.length} bytes`)
   const { client, ended, received } = await open(t, { id: 'idle', headers: DEFLATE })
   const memory = await measurePeak(async () => {
     client.write(bytes)
@@ -434,7 +434,8 @@ t.test('small frames that inflate to 1 MiB each, to a handler that does not read
     await assertUnharmed(t)
     assertEnd(t, await ended, { code: 1008, reason: '', wasClean: true, cause: 'receive-overflow', unread: count, unsent: 0 })
   })
-  assertMemory(t, memory, { peak: 64, left: 8 })
+  // What is discarded is inflated too, and waits for the garbage collector
+  assertMemory(t, memory, { peak: 128, left: 8 })
   t.same(received, Array(4).fill(`${MiB} bytes`), 'what was taken before is received after')
   await assertUnharmed(t)
 })
