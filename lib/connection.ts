@@ -96,21 +96,20 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#settings = settings
     this.#owner = owner
     const { receiveLimits, sendLimits, keepAlive } = settings
+    const on = AsyncWebSocket.#listeners
     this.#queue = new ReceiveQueue(socket.extensions === '' ? receiveLimits.plain : receiveLimits.compressed, socket)
     this.#outgoing = sendTransport(socket, transport, settings)
     this.#sender = new Sender(this.#outgoing, sendLimits)
     socket.outgoing = this.#sender
     // Without a count of its bytes, as under injectWS, nothing tells whether the peer lives
-    this.#keepAlive = new KeepAlive(new PingTransport(socket, transport, this.#queue), 'bytesRead' in transport ? keepAlive : null, owner.rounds)
+    this.#keepAlive = new KeepAlive(new PingTransport(socket, transport, this.#queue, on), 'bytesRead' in transport ? keepAlive : null, owner.rounds)
 
     this.#readers = transport.listenerCount('data')
-    const on = AsyncWebSocket.#listeners
     socket.onClosing = on.closing
     socket.onTerminating = on.terminating
     link(socket, this)
     link(transport, this)
-    socket.on('close', on.close).on('error', on.error).on('message', on.message).on('pong', on.pong)
-    transport.on('resume', on.resume)
+    socket.on('close', on.close).on('error', on.error).on('message', on.message)
     transport.prependListener('end', on.end) // before ws ends our side
     this.#keepAlive.start()
   }

@@ -18,6 +18,8 @@ export interface KeepAliveTransport {
   readonly inboundBytes: number
   /** Reading is paused: the peer's answer would not be seen. */
   readonly isPaused: boolean
+  /** From here on pongs are told, and that reading goes on. */
+  listen (): void
   ping (payload: string): void
   /** Reads on, up to a bound, although reading is paused. */
   look (): void
@@ -100,6 +102,7 @@ export class KeepAlive {
   }
 
   #send (onSettle: (latency: number | null) => void): Ping {
+    if (this.#lastPing === 0) this.#transport.listen()
     const payload = String(++this.#lastPing)
     const pings = this.#pings ??= new Map()
     const ping: Ping = {

@@ -38,16 +38,24 @@ class SocketTransport implements SendTransport {
   expectAnswers (): void {}
 }
 
+/** What the keep-alive hears, from its first ping on. */
+interface PingListeners {
+  pong (this: object, payload: Buffer): void
+  resume (this: object): void
+}
+
 /** What the keep-alive sees of `ws`. */
 export class PingTransport implements KeepAliveTransport {
   readonly #socket: ObservedSocket
   readonly #stream: Duplex
   readonly #queue: { look (): void }
+  readonly #listeners: PingListeners
 
-  constructor (socket: ObservedSocket, stream: Duplex, queue: { look (): void }) {
+  constructor (socket: ObservedSocket, stream: Duplex, queue: { look (): void }, listeners: PingListeners) {
     this.#socket = socket
     this.#stream = stream
     this.#queue = queue
+    this.#listeners = listeners
   }
 
   get inboundBytes (): number {
@@ -56,6 +64,11 @@ export class PingTransport implements KeepAliveTransport {
 
   get isPaused (): boolean {
     return this.#socket.isPaused
+  }
+
+  listen (): void {
+    this.#socket.on('pong', this.#listeners.pong)
+    this.#stream.on('resume', this.#listeners.resume)
   }
 
   ping (payload: string): void {

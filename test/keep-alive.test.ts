@@ -8,10 +8,11 @@ function play (t: Test, settings: KeepAliveSettings | null = { interval: 1000, t
   const clock = install({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] })
   t.teardown(() => clock.uninstall())
   const log: string[] = []
-  const peer = { inboundBytes: 0, isPaused: false, lastPing: '' }
+  const peer = { inboundBytes: 0, isPaused: false, isHeard: false, lastPing: '' }
   const keepAlive = new KeepAlive({
     get inboundBytes () { return peer.inboundBytes },
     get isPaused () { return peer.isPaused },
+    listen: () => { peer.isHeard = true },
     ping (payload) {
       peer.lastPing = payload
       log.push(`ping ${clock.now}`)
@@ -26,7 +27,7 @@ function play (t: Test, settings: KeepAliveSettings | null = { interval: 1000, t
   const speak = () => { peer.inboundBytes++ }
   const pong = () => {
     speak()
-    keepAlive.pongOnReceive(peer.lastPing)
+    if (peer.isHeard) keepAlive.pongOnReceive(peer.lastPing)
   }
   return { clock, log, peer, keepAlive, speak, pong }
 }
