@@ -2,16 +2,18 @@ import type { Server } from 'node:http'
 import fastifyWebsocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { Collection } from './lib/collection.js'
+import { WebSocketCollection } from './lib/collection.js'
 import type { AsyncWebSocket } from './lib/connection.js'
 import { injectionServer, joinServer, upgradeListener, upgradeRouter, Upgrades } from './lib/gate.js'
 import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
 import { readOptions, type WebSocketAsyncOptions } from './lib/options.js'
+import { Shutdown } from './lib/shutdown.js'
 import { claim, takeInNeighbours, type Neighbour } from './lib/registration.js'
 import { acceptIn, routeHooks } from './lib/routes.js'
 import type { AcceptOptions } from './lib/pending-upgrade.js'
 
 export { WebSocketCloseError, type CloseCause, type CloseInfo } from './lib/close.js'
+export type { WebSocketCollection, WebSocketCollectionEvents } from './lib/collection.js'
 export type { CancelOptions } from './lib/arguments.js'
 export type { AsyncWebSocket, WebSocketData, WebSocketMessage } from './lib/connection.js'
 export { InjectRefusedError, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
@@ -22,6 +24,9 @@ export type { AcceptOptions } from './lib/pending-upgrade.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
+    /** The connections of this app: `for (const ws of app.webSockets)`, `size`, `get(identifier)`, and what happens to them. */
+    readonly webSockets: WebSocketCollection
+
     /**
      * Connects to a route of this app without a port, for tests: through the app's own server, so that hooks, routing and
      * the closing handshake behave as over TCP. Resolves to a client that is awaited as the server's connection is. Rejects
@@ -50,13 +55,14 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   const settings = readOptions(options, bodyLimit)
   const server = (settings.server.server ?? app.server) as Server // Fastify's type leaves the kind of server open
   claim(app, server)
-  const collection = new Collection(settings, app.log)
+  const collection = new WebSocketCollection(settings)
+  const shutdown = new Shutdown(collection, settings, app.log)
   const upgrades = new Upgrades()
   const neighbours: Neighbour[] = []
   const { rememberHandler, putBackHandler } = routeHooks(upgrades, settings.errorHandler)
 
   if (settings.preClose !== undefined) app.addHook('preClose', settings.preClose) // while there still are clients to take leave of
-  for (const hook of collection.preCloseHooks(pluginTimeout)) app.addHook('preClose', hook)
+  for (const hook of shutdown.preCloseHooks(pluginTimeout)) app.addHook('preClose', hook)
   app.addHook('onRoute', rememberHandler)
   app.addHook('onResponse', (request, _reply, done) => {
     request.ws = false // or the hook of `@fastify/websocket` would destroy a socket that it does not have
@@ -75,11 +81,12 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   app.decorateRequest('getWebSocketAsync', acceptIn(upgrades))
 
   joinServer(app.websocketServer, upgrades)
-  const route = upgradeRouter(app, upgrades, { server: app.websocketServer, neighbours, settings, collection, log: app.log })
+  const route = upgradeRouter(app, upgrades, { server: app.websocketServer, neighbours, settings, collection, shutdown, log: app.log })
   const serverOnUpgrade = upgradeListener(server, route)
   server.on('upgrade', serverOnUpgrade)
   app.addHook('onReady', async () => { neighbours.push(...takeInNeighbours(app, server)) })
   app.addHook('onClose', async () => { server.off('upgrade', serverOnUpgrade) }) // no sooner: until then it answers 503
+  app.decorate('webSockets', collection)
   app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
 }
 

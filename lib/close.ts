@@ -12,6 +12,7 @@ import { errors } from './errors.js'
  * - `'receive-overflow'`: the peer sent more than a paused connection can hold
  * - `'protocol-error'`: the client broke the protocol or a limit of it; `error` tells how
  * - `'shutdown'`: the app is closing
+ * - `'replaced'`: another connection came with its identifier
  * - `'terminated'`: the TCP connection was dropped on this side: by the application, or for a flood of pings
  */
 export type CloseCause =
@@ -25,6 +26,7 @@ export type CloseCause =
   | 'receive-overflow'
   | 'protocol-error'
   | 'shutdown'
+  | 'replaced'
   | 'terminated'
 
 /** How a connection ended. */

@@ -1,172 +1,132 @@
-import type { FastifyBaseLogger } from 'fastify'
-import { badOption } from './arguments.js'
-import type { CloseInfo } from './close.js'
-import type { AsyncWebSocket, ConnectionOwner, Traffic } from './connection.js'
+import { EventEmitter } from 'node:events'
+import { assertClose, type CloseInfo } from './close.js'
+import type { AsyncWebSocket, Traffic } from './connection.js'
 import { diagnostics } from './diagnostics.js'
 import type { Settings } from './options.js'
 import { Rounds } from './rounds.js'
 
-/** An upgrade request that is neither a connection yet nor fully answered. */
-interface PendingUpgrade {
-  /** Answers 503 where nothing was answered yet. */
-  refuse (): void
-  destroy (): void
+/** What a `WebSocketCollection` tells: its listeners get the connection, and at its end how it ended. */
+export interface WebSocketCollectionEvents {
+  open: [connection: AsyncWebSocket]
+  close: [connection: AsyncWebSocket, closeInfo: CloseInfo]
 }
 
-/** How long handlers have, in ms, to notice that their connection was terminated at the end of the shutdown. */
-const NOTICE = 500
-
-/** Fastify starts one hook from within the other: thousands would overflow the stack. */
-const MAX_TURNS = 1000
-
-/** The finest division of `spread`, in ms. */
-const STEP = 10
-
-/** What is alive in the app, and how it ends when the app closes. */
-export class Collection implements ConnectionOwner {
-  /** How many of the upgrades are being accepted. */
+/**
+ * The connections of an app, from the upgrade until the TCP connection is gone: `'open'` comes before the handler has its
+ * connection, `'close'` when it has ended. What a listener throws is logged, and harms no connection.
+ */
+export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents> implements Iterable<AsyncWebSocket> {
+  /** @internal How many upgrades are being accepted. */
   opening = 0
+  /** @internal */
+  isClosing = false
+  /** @internal */
   readonly rounds: Rounds | null
-  readonly #upgrades = new Set<PendingUpgrade>()
+  /** @internal A connection has ended. */
+  onRemoval: () => void = () => {}
   readonly #connections = new Set<AsyncWebSocket>()
-  #handlers = 0 // that have not settled
-  readonly #settings: Settings['shutdown']
-  readonly #log: FastifyBaseLogger
-  #shutdown: Promise<void> | undefined
-  #onRemoval: (() => void) | undefined
+  readonly #byIdentifier = new Map<string, AsyncWebSocket>()
+  readonly #held = new Set<string>() // identifiers of upgrades that are being accepted
+  readonly #duplicateIdentifier: Settings['duplicateIdentifier']
 
-  constructor ({ shutdown, keepAlive }: Settings, log: FastifyBaseLogger) {
-    this.#settings = shutdown
+  /** @internal */
+  constructor ({ keepAlive, duplicateIdentifier }: Settings) {
+    super()
     this.rounds = keepAlive && new Rounds(keepAlive.interval / 2)
-    this.#log = log
+    this.#duplicateIdentifier = duplicateIdentifier
   }
 
-  get isClosing (): boolean {
-    return this.#shutdown !== undefined
-  }
-
+  /** How many there are. */
   get size (): number {
     return this.#connections.size
   }
 
+  /** In the order in which they were opened. Connections that come or go meanwhile do no harm. */
+  [Symbol.iterator] (): IterableIterator<AsyncWebSocket> {
+    return this.#connections.values()
+  }
+
+  /** The open connection that was accepted with this identifier. */
+  get (identifier: string): AsyncWebSocket | undefined {
+    const connection = this.#byIdentifier.get(identifier)
+    return connection?.isClosed === false ? connection : undefined
+  }
+
+  /** The first connection of which the predicate is true. */
+  find (predicate: (connection: AsyncWebSocket) => boolean): AsyncWebSocket | undefined {
+    for (const connection of this) {
+      if (predicate(connection)) return connection
+    }
+    return undefined
+  }
+
+  /**
+   * Closes all connections, each as `closeAsync(code, reason)` does, and resolves to how each ended, within `closeTimeout`.
+   * Those that are opened later stay.
+   * @param code @default 1000, or `shutdown.code` while the app closes
+   * @param reason at most 123 bytes. @default ''
+   * @throws FST_WSA_INVALID_CLOSE, before anything changes
+   */
+  async closeAllAsync (code?: number, reason?: string): Promise<CloseInfo[]> {
+    if (code !== undefined || reason !== undefined) assertClose(code ?? 1000, reason ?? '')
+    return Promise.all(Array.from(this, (connection) => connection.closeAsync(code, reason)))
+  }
+
+  /** @internal Keeps an identifier for an upgrade that is being accepted. `false`: it is in use, and may not be taken over. */
+  hold (identifier: string): boolean {
+    const isInUse = this.#held.has(identifier) || this.get(identifier) !== undefined
+    if (isInUse && this.#duplicateIdentifier === 'reject') return false
+    this.#held.add(identifier)
+    return true
+  }
+
+  /** @internal The upgrade has become a connection, or has ended. */
+  release (identifier: string): void {
+    this.#held.delete(identifier)
+  }
+
+  /** @internal */
   add (connection: AsyncWebSocket): void {
     this.#connections.add(connection)
+    const { identifier } = connection
+    if (identifier !== null) {
+      const replaced = this.get(identifier)
+      this.#byIdentifier.set(identifier, connection)
+      replaced?.replace()
+    }
     if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection })
+    this.#tell(connection, 'open', connection)
   }
 
+  /** @internal */
   delete (connection: AsyncWebSocket, closeInfo: CloseInfo, traffic: Traffic): void {
     this.#connections.delete(connection)
-    this.#onRemoval?.()
-    const { code, cause, error } = closeInfo
-    const duration = Math.round(performance.now() - connection.openedAt)
-    const { received, sent } = traffic
-    const line = { code, cause, duration, received, sent }
-    connection.request.log.info(error === undefined ? line : Object.assign(line, { err: error }), 'websocket closed')
+    const { identifier } = connection
+    if (identifier !== null && this.#byIdentifier.get(identifier) === connection) this.#byIdentifier.delete(identifier)
+    this.onRemoval()
+    logEnd(connection, closeInfo, traffic)
     if (diagnostics.close.hasSubscribers) diagnostics.close.publish({ connection, closeInfo })
+    this.#tell(connection, 'close', connection, closeInfo)
   }
 
+  /** @internal */
   dropped (connection: AsyncWebSocket, direction: 'in' | 'out', reason: string, bytes: number): void {
     if (diagnostics.dropped.hasSubscribers) diagnostics.dropped.publish({ connection, direction, reason, bytes })
   }
 
-  addUpgrade (upgrade: PendingUpgrade): void {
-    this.#upgrades.add(upgrade)
-  }
-
-  deleteUpgrade (upgrade: PendingUpgrade): void {
-    this.#upgrades.delete(upgrade)
-    this.#onRemoval?.()
-  }
-
-  /** The app does not close before each handler has settled, or `shutdown.timeout` has passed. */
-  handlerOnStart (): void {
-    this.#handlers++
-  }
-
-  handlerOnEnd (): void {
-    this.#handlers--
-    this.#onRemoval?.()
-  }
-
-  /** Ends everything. Resolves when it has ended, or soon after `shutdown.timeout`. Called again: the same. */
-  shutdown (): Promise<void> {
-    this.#shutdown ??= this.#endAll()
-    return this.#shutdown
-  }
-
-  /**
-   * Hooks that wait for `shutdown()` in turn. Fastify gives each preClose hook `pluginTimeout` ms and fails the process
-   * past that, so that a single one could not wait longer.
-   */
-  preCloseHooks (pluginTimeout: number): (() => Promise<void>)[] {
-    const turn = pluginTimeout === 0 ? Infinity : pluginTimeout / 2
-    const turns = Math.ceil((this.#settings.timeout + NOTICE) / turn) + 1
-    if (turns > MAX_TURNS) throw badOption('shutdown.timeout', `at most ${MAX_TURNS / 2} times Fastify's pluginTimeout`, this.#settings.timeout)
-    return Array.from({ length: turns }, () => () => settledWithin(this.shutdown(), turn))
-  }
-
-  async #endAll (): Promise<void> {
-    await null // `isClosing` is true from here on, for whoever is called below
-    for (const upgrade of this.#upgrades) upgrade.refuse()
-    const timers = this.#drainInTurn()
-    const isEmpty = await this.#isEmptyWithin(this.#settings.timeout)
-    for (const timer of timers) clearTimeout(timer)
-    if (isEmpty) return
-    this.#terminateAll()
-    await this.#isEmptyWithin(NOTICE)
-  }
-
-  // In steps, for a timer is no finer than that: what falls into one step takes its turn together
-  #drainInTurn (): Set<NodeJS.Timeout> {
-    const { spread, grace } = this.#settings
-    const timers = new Set<NodeJS.Timeout>()
-    const connections = [...this.#connections]
-    const steps = Math.max(1, Math.min(connections.length, Math.floor(spread / STEP)))
-    for (let step = 0; step < steps; step++) {
-      const batch = connections.slice(connections.length * step / steps, connections.length * (step + 1) / steps)
-      const takeTurn = () => {
-        for (const connection of batch) connection.drain()
-        timers.add(setTimeout(() => { for (const connection of batch) connection.closeForShutdown() }, grace))
+  #tell<Name extends keyof WebSocketCollectionEvents> (connection: AsyncWebSocket, name: Name, ...args: WebSocketCollectionEvents[Name]): void {
+    if (this.listenerCount(name) === 0) return
+    for (const listener of this.rawListeners(name)) {
+      try {
+        Reflect.apply(listener, this, args)
+      } catch (error) {
+        connection.request.log.error({ err: error }, `listener of webSockets for '${name}' failed`)
       }
-      if (step === 0) takeTurn()
-      else timers.add(setTimeout(takeTurn, spread * step / steps))
     }
-    return timers
-  }
-
-  #isEmptyWithin (timeout: number): Promise<boolean> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(settle, timeout, false)
-      this.#onRemoval = () => {
-        if (this.#connections.size + this.#handlers + this.#upgrades.size === 0) settle(true)
-      }
-      this.#onRemoval()
-
-      function settle (isEmpty: boolean): void {
-        clearTimeout(timer)
-        resolve(isEmpty)
-      }
-    })
-  }
-
-  #terminateAll (): void {
-    this.#log.warn({
-      connections: this.#connections.size,
-      handlers: this.#handlers,
-      upgrades: this.#upgrades.size
-    }, 'websocket shutdown timed out')
-    for (const connection of this.#connections) connection.terminateForShutdown()
-    for (const upgrade of this.#upgrades) upgrade.destroy()
   }
 }
 
-function settledWithin (promise: Promise<void>, timeout: number): Promise<void> {
-  if (timeout === Infinity) return promise
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, timeout)
-    promise.then(() => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
+function logEnd ({ request, openedAt }: AsyncWebSocket, { code, cause, error }: CloseInfo, { received, sent }: Traffic): void {
+  const line = { code, cause, duration: Math.round(performance.now() - openedAt), received, sent }
+  request.log.info(error === undefined ? line : Object.assign(line, { err: error }), 'websocket closed')
 }

@@ -44,6 +44,7 @@ export interface ConnectionParts {
   readonly transport: Duplex
   readonly request: FastifyRequest
   readonly settings: Settings
+  readonly identifier: string | null
   readonly owner: ConnectionOwner
 }
 
@@ -56,6 +57,8 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
    * a close does not wait for those that still wait for room.
    */
   readonly socket: WebSocket
+  /** As it was given to `getWebSocketAsync`: `app.webSockets` finds the connection by it. */
+  readonly identifier: string | null
   readonly #transport: Duplex
   readonly #settings: Settings
   readonly #owner: ConnectionOwner
@@ -89,9 +92,10 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   /** @internal */
   constructor (parts: ConnectionParts) {
-    const { socket, transport, request, settings, owner } = parts
+    const { socket, transport, request, settings, identifier, owner } = parts
     this.request = request
     this.socket = socket
+    this.identifier = identifier
     this.#transport = transport
     this.#settings = settings
     this.#owner = owner
@@ -327,6 +331,11 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /** @internal */
   closeForShutdown (): void {
     this.#close(undefined, undefined, 'shutdown')
+  }
+
+  /** @internal Another connection has its identifier now. */
+  replace (): void {
+    this.#close(4409, 'replaced', 'replaced')
   }
 
   /** @internal */

@@ -29,6 +29,10 @@ export const errors = {
     'FST_WSA_TOO_MANY_CONNECTIONS',
     'Cannot open a WebSocket: %d connections are open, which are the most; connect again later',
     503),
+  FST_WSA_DUPLICATE_IDENTIFIER: createError(
+    'FST_WSA_DUPLICATE_IDENTIFIER',
+    'Cannot open a WebSocket: a connection with the identifier "%s" is open; close that one first, or set duplicateIdentifier to "replace"',
+    409),
   FST_WSA_APP_CLOSING: createError(
     'FST_WSA_APP_CLOSING',
     'Cannot open a WebSocket: the server is shutting down; connect again later',

@@ -44,7 +44,7 @@ export class InjectedWebSocket extends AsyncWebSocket {
 
   /** @internal */
   constructor (socket: ObservedSocket, stream: StreamEnd, settings: Settings) {
-    super({ socket, transport: stream, request: undefined as never, settings, owner: NOBODY })
+    super({ socket, transport: stream, request: undefined as never, settings, identifier: null, owner: NOBODY })
     this.#stream = stream
     this.startReceiving()
   }

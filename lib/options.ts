@@ -55,6 +55,11 @@ export interface WebSocketAsyncOptions {
   readonly shutdown?: ShutdownOptions | undefined
   /** permessage-deflate (RFC 7692): `true`, or the options of `ws` for it. @default false */
   readonly compression?: boolean | PerMessageDeflateOptions | undefined
+  /**
+   * A connection comes with an identifier that an open one has: `'replace'` closes the old one with 4409, `'reject'` answers
+   * the new one with 409. @default 'replace'
+   */
+  readonly duplicateIdentifier?: 'replace' | 'reject' | undefined
   /** Options of the `ws` server, as in `@fastify/websocket`. */
   readonly options?: UpstreamOptions | undefined
   /** Called with what a `{ websocket: true }` or `wsHandler` handler throws, as in `@fastify/websocket`. */
@@ -72,6 +77,7 @@ export interface Settings {
   readonly sendLimits: SendLimits
   readonly slowConsumer: 'close' | 'drop'
   readonly keepAlive: KeepAliveSettings | null
+  readonly duplicateIdentifier: 'replace' | 'reject'
   readonly receiveTimeout: number
   readonly upgradeTimeout: number
   readonly shutdown: Readonly<{ code: number, reason: string, grace: number, timeout: number, spread: number }>
@@ -96,8 +102,11 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
     const value = options[name]
     if (value !== undefined && typeof value !== 'function') throw badOption(name, 'a function', value)
   }
-  const { slowConsumer = 'close' } = options
+  const { slowConsumer = 'close', duplicateIdentifier = 'replace' } = options
   if (slowConsumer !== 'close' && slowConsumer !== 'drop') throw badOption('slowConsumer', "'close' or 'drop'", slowConsumer)
+  if (duplicateIdentifier !== 'replace' && duplicateIdentifier !== 'reject') {
+    throw badOption('duplicateIdentifier', "'replace' or 'reject'", duplicateIdentifier)
+  }
   const mark = readReceiveHighWaterMark(options.receiveHighWaterMark)
   const server = readServerOptions(options, bodyLimit)
   return Object.freeze({
@@ -109,6 +118,7 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
       maxBufferedBytes: amount('maxBufferedBytes', options.maxBufferedBytes, 16 * 1024 * 1024)
     }),
     slowConsumer,
+    duplicateIdentifier,
     keepAlive: readKeepAlive(options.keepAlive),
     receiveTimeout: durationOption('receiveTimeout', options.receiveTimeout, Infinity),
     upgradeTimeout: durationOption('upgradeTimeout', options.upgradeTimeout, 10_000),

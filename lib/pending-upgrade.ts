@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocketServer } from 'ws'
 import { assertPlainObject, badOption } from './arguments.js'
-import type { Collection } from './collection.js'
+import type { WebSocketCollection } from './collection.js'
 import { AsyncWebSocket } from './connection.js'
 import { diagnostics } from './diagnostics.js'
 import { errors } from './errors.js'
@@ -11,10 +11,16 @@ import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.j
 import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
 import type { Neighbour } from './registration.js'
+import type { Shutdown } from './shutdown.js'
 
 export interface AcceptOptions {
   /** One of the subprotocols that the client offered. @default the first that it offered, or none */
   readonly subprotocol?: string | undefined
+  /**
+   * A name for the connection, such as a user's id, by which `app.webSockets.get` finds it. Where an open connection has it,
+   * `duplicateIdentifier` decides which of the two stays. @default none
+   */
+  readonly identifier?: string | undefined
   /** Headers for the 101, beside those that were set on the reply. */
   readonly headers?: OutgoingHttpHeaders | undefined
 }
@@ -33,7 +39,8 @@ export interface UpgradeContext {
   /** Known when the app is ready. */
   readonly neighbours: readonly Neighbour[]
   readonly settings: Settings
-  readonly collection: Collection
+  readonly collection: WebSocketCollection
+  readonly shutdown: Shutdown
   readonly log: FastifyBaseLogger
 }
 
@@ -62,6 +69,7 @@ export class PendingUpgrade {
   #request: FastifyRequest | undefined
   #reply: FastifyReply | undefined // while the handler may accept
   #opening: Promise<AsyncWebSocket> | undefined
+  #identifier: string | null = null
   #isAnswering = false // from `reply.send()` on, while its hooks run
   #isHandedOver = false // to the server of `ws`, which may answer by itself
   #failToOpen: ((error: Error) => void) | undefined
@@ -90,7 +98,7 @@ export class PendingUpgrade {
     this.#socket.on('error', socketOnError)
     this.#socket.once('close', this.#onSocketClose)
     this.#startTimer(this.#context.settings.upgradeTimeout, () => this.#timerOnTimeout())
-    this.#context.collection.addUpgrade(this)
+    this.#context.shutdown.addUpgrade(this)
   }
 
   requestOnStart (request: FastifyRequest, reply: FastifyReply): void {
@@ -208,6 +216,7 @@ export class PendingUpgrade {
     assertHandshake(this.#raw)
     if (options !== undefined) assertPlainObject('options', options)
     this.subprotocol = this.#select(options?.subprotocol)
+    this.#identifier = readIdentifier(options?.identifier)
     this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options?.headers) // Fastify's type allows more than a header can be
     return new Promise((resolve, reject) => {
       const fail = this.#failToOpen = (error: unknown) => {
@@ -228,7 +237,9 @@ export class PendingUpgrade {
   #open (request: FastifyRequest, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): void {
     const reply = this.#assertUndecided(request) // time may have passed
     const { server, settings: { maxConnections }, collection } = this.#context
+    const identifier = this.#identifier
     if (collection.size + collection.opening >= maxConnections) throw new errors.FST_WSA_TOO_MANY_CONNECTIONS(maxConnections)
+    if (identifier !== null && !collection.hold(identifier)) throw new errors.FST_WSA_DUPLICATE_IDENTIFIER(identifier)
     try {
       // It calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
       this.#isHandedOver = true
@@ -257,6 +268,7 @@ export class PendingUpgrade {
       transport: this.#socket,
       request,
       settings,
+      identifier: this.#identifier,
       owner: collection
     })
     collection.add(connection)
@@ -321,18 +333,30 @@ export class PendingUpgrade {
   #letGo (): void {
     clearTimeout(this.#timer)
     this.#failToOpen = undefined
-    if (this.#isHandedOver) this.#context.collection.opening--
+    if (this.#isHandedOver) this.#endOpening()
     if (this.#onSocketClose === undefined) return
     this.#socket.off('error', socketOnError)
     this.#socket.off('close', this.#onSocketClose)
     this.#onSocketClose = undefined
-    this.#context.collection.deleteUpgrade(this)
+    this.#context.shutdown.deleteUpgrade(this)
+  }
+
+  #endOpening (): void {
+    const { collection } = this.#context
+    collection.opening--
+    if (this.#identifier !== null) collection.release(this.#identifier)
   }
 
   #startTimer (timeout: number, onTimeout: () => void): void {
     clearTimeout(this.#timer)
     if (timeout !== Infinity) this.#timer = setTimeout(onTimeout, timeout)
   }
+}
+
+function readIdentifier (identifier: string | undefined): string | null {
+  if (identifier === undefined) return null
+  if (typeof identifier !== 'string' || identifier === '') throw badOption('identifier', 'a string that is not empty', identifier)
+  return identifier
 }
 
 /** Marks the routes whose handlers can accept. */

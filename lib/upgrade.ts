@@ -37,7 +37,7 @@ export class Upgrade {
       return this.#pending === undefined ? this.#connection?.handlerOnThrow(error) : this.#pending.handlerOnThrow(error)
     }
     if (!isThenable(result)) return this.#pending?.withoutPromise(result)
-    this.#context.collection.handlerOnStart()
+    this.#context.shutdown.handlerOnStart()
     Promise.resolve(result).then((value) => this.#handlerOnReturn(value), (error: unknown) => this.#handlerOnThrow(error))
     if (this.#connection !== undefined) return undefined
     return new Promise((resolve, reject) => { this.#answer = { resolve, reject } })
@@ -57,7 +57,7 @@ export class Upgrade {
       return
     }
     this.#connection?.handlerOnReturn()
-    this.#context.collection.handlerOnEnd()
+    this.#context.shutdown.handlerOnEnd()
   }
 
   #handlerOnThrow (error: unknown): void {
@@ -67,7 +67,7 @@ export class Upgrade {
       return
     }
     this.#connection?.handlerOnThrow(error)
-    this.#context.collection.handlerOnEnd()
+    this.#context.shutdown.handlerOnEnd()
   }
 
   async #settle (value: unknown): Promise<void> {
@@ -77,7 +77,7 @@ export class Upgrade {
     } catch (error) {
       this.#answer?.reject(error)
     } finally {
-      this.#context.collection.handlerOnEnd()
+      this.#context.shutdown.handlerOnEnd()
     }
   }
 }

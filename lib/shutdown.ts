@@ -1,0 +1,139 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { badOption } from './arguments.js'
+import type { WebSocketCollection } from './collection.js'
+import type { Settings } from './options.js'
+
+/** An upgrade request that is neither a connection yet nor fully answered. */
+interface PendingUpgrade {
+  /** Answers 503 where nothing was answered yet. */
+  refuse (): void
+  destroy (): void
+}
+
+/** How long handlers have, in ms, to notice that their connection was terminated at the end of the shutdown. */
+const NOTICE = 500
+
+/** Fastify starts one hook from within the other: thousands would overflow the stack. */
+const MAX_TURNS = 1000
+
+/** The finest division of `spread`, in ms. */
+const STEP = 10
+
+/** How everything that is alive in the app ends when the app closes. */
+export class Shutdown {
+  readonly #upgrades = new Set<PendingUpgrade>()
+  readonly #collection: WebSocketCollection
+  #handlers = 0 // that have not settled
+  readonly #settings: Settings['shutdown']
+  readonly #log: FastifyBaseLogger
+  #end: Promise<void> | undefined
+  #onRemoval: (() => void) | undefined
+
+  constructor (collection: WebSocketCollection, { shutdown }: Settings, log: FastifyBaseLogger) {
+    this.#collection = collection
+    this.#settings = shutdown
+    this.#log = log
+    collection.onRemoval = () => this.#onRemoval?.()
+  }
+
+  addUpgrade (upgrade: PendingUpgrade): void {
+    this.#upgrades.add(upgrade)
+  }
+
+  deleteUpgrade (upgrade: PendingUpgrade): void {
+    this.#upgrades.delete(upgrade)
+    this.#onRemoval?.()
+  }
+
+  /** The app does not close before each handler has settled, or `shutdown.timeout` has passed. */
+  handlerOnStart (): void {
+    this.#handlers++
+  }
+
+  handlerOnEnd (): void {
+    this.#handlers--
+    this.#onRemoval?.()
+  }
+
+  /** Ends everything. Resolves when it has ended, or soon after `shutdown.timeout`. Called again: the same. */
+  start (): Promise<void> {
+    this.#collection.isClosing = true
+    this.#end ??= this.#endAll()
+    return this.#end
+  }
+
+  /**
+   * Hooks that wait for `start()` in turn. Fastify gives each preClose hook `pluginTimeout` ms and fails the process
+   * past that, so that a single one could not wait longer.
+   */
+  preCloseHooks (pluginTimeout: number): (() => Promise<void>)[] {
+    const turn = pluginTimeout === 0 ? Infinity : pluginTimeout / 2
+    const turns = Math.ceil((this.#settings.timeout + NOTICE) / turn) + 1
+    if (turns > MAX_TURNS) throw badOption('shutdown.timeout', `at most ${MAX_TURNS / 2} times Fastify's pluginTimeout`, this.#settings.timeout)
+    return Array.from({ length: turns }, () => () => settledWithin(this.start(), turn))
+  }
+
+  async #endAll (): Promise<void> {
+    for (const upgrade of this.#upgrades) upgrade.refuse()
+    const timers = this.#drainInTurn()
+    const isEmpty = await this.#isEmptyWithin(this.#settings.timeout)
+    for (const timer of timers) clearTimeout(timer)
+    if (isEmpty) return
+    this.#terminateAll()
+    await this.#isEmptyWithin(NOTICE)
+  }
+
+  // In steps, for a timer is no finer than that: what falls into one step takes its turn together
+  #drainInTurn (): Set<NodeJS.Timeout> {
+    const { spread, grace } = this.#settings
+    const timers = new Set<NodeJS.Timeout>()
+    const connections = [...this.#collection]
+    const steps = Math.max(1, Math.min(connections.length, Math.floor(spread / STEP)))
+    for (let step = 0; step < steps; step++) {
+      const batch = connections.slice(connections.length * step / steps, connections.length * (step + 1) / steps)
+      const takeTurn = () => {
+        for (const connection of batch) connection.drain()
+        timers.add(setTimeout(() => { for (const connection of batch) connection.closeForShutdown() }, grace))
+      }
+      if (step === 0) takeTurn()
+      else timers.add(setTimeout(takeTurn, spread * step / steps))
+    }
+    return timers
+  }
+
+  #isEmptyWithin (timeout: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(settle, timeout, false)
+      this.#onRemoval = () => {
+        if (this.#collection.size + this.#handlers + this.#upgrades.size === 0) settle(true)
+      }
+      this.#onRemoval()
+
+      function settle (isEmpty: boolean): void {
+        clearTimeout(timer)
+        resolve(isEmpty)
+      }
+    })
+  }
+
+  #terminateAll (): void {
+    this.#log.warn({
+      connections: this.#collection.size,
+      handlers: this.#handlers,
+      upgrades: this.#upgrades.size
+    }, 'websocket shutdown timed out')
+    for (const connection of this.#collection) connection.terminateForShutdown()
+    for (const upgrade of this.#upgrades) upgrade.destroy()
+  }
+}
+
+function settledWithin (promise: Promise<void>, timeout: number): Promise<void> {
+  if (timeout === Infinity) return promise
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, timeout)
+    promise.then(() => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}
