@@ -13,6 +13,7 @@ t.test('the defaults', async (t) => {
     receiveLimits: { plain: { mark: { messages: 64, bytes: 1024 * 1024 } } },
     sendLimits: { highWaterMark: 64 * 1024, maxBufferedBytes: 16 * 1024 * 1024 },
     slowConsumer: 'close',
+    duplicateIdentifier: 'replace',
     keepAlive: { interval: 25_000, timeout: 20_000 },
     server: { maxPayload: 1000, closeTimeout: 10_000, perMessageDeflate: false }
   })
@@ -58,6 +59,7 @@ t.test('a bad option is refused at registration, by its name and its value', asy
     [{ sendHighWaterMark: 0 }, /sendHighWaterMark.*0/],
     [{ maxBufferedBytes: '1' }, /maxBufferedBytes.*'1'/],
     [{ slowConsumer: 'wait' }, /slowConsumer.*'wait'/],
+    [{ duplicateIdentifier: 'keep' }, /duplicateIdentifier.*'keep'/],
     [{ keepAlive: true }, /keepAlive.*true/],
     [{ keepAlive: { interval: 0 } }, /keepAlive.interval.*0/],
     [{ keepAlive: { timeout: Infinity } }, /keepAlive.timeout.*Infinity/],

@@ -1,0 +1,40 @@
+import type { EventEmitter } from 'node:events'
+import Fastify from 'fastify'
+import { describe, expect, test } from 'tstyche'
+import type { AcceptOptions, AsyncWebSocket, CloseInfo, WebSocketCollection } from '../../index.js'
+
+const { webSockets } = Fastify()
+
+describe('webSockets', () => {
+  test('is what the app is decorated with', () => {
+    expect(webSockets).type.toBe<WebSocketCollection>()
+    expect<EventEmitter>().type.toBeAssignableFrom(webSockets)
+  })
+
+  test('gives connections', () => {
+    expect(webSockets.size).type.toBe<number>()
+    expect([...webSockets]).type.toBe<AsyncWebSocket[]>()
+    expect(webSockets.get('Ada')).type.toBe<AsyncWebSocket | undefined>()
+    expect(webSockets.find(({ isClosed }) => isClosed)).type.toBe<AsyncWebSocket | undefined>()
+    expect(webSockets.closeAllAsync(1001, 'bye')).type.toBe<Promise<CloseInfo[]>>()
+    expect(webSockets.get).type.not.toBeCallableWith(42)
+  })
+
+  test('tells its listeners of a connection, and how it ended', () => {
+    webSockets.on('open', (ws) => { expect(ws).type.toBe<AsyncWebSocket>() })
+    webSockets.once('close', (ws, info) => {
+      expect(ws).type.toBe<AsyncWebSocket>()
+      expect(info).type.toBe<CloseInfo>()
+    })
+    expect(webSockets.on).type.not.toBeCallableWith('message', () => {})
+  })
+})
+
+describe('identifier', () => {
+  test('is a string, or left out', () => {
+    expect<AcceptOptions>().type.toBeAssignableFrom({ identifier: 'Ada' })
+    expect<AcceptOptions>().type.toBeAssignableFrom({ identifier: undefined })
+    expect<AcceptOptions>().type.not.toBeAssignableFrom({ identifier: 42 })
+    expect<AsyncWebSocket['identifier']>().type.toBe<string | null>()
+  })
+})
