@@ -438,7 +438,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#leaveOpen('connection-lost')
     this.#state = 'closed'
     clearTimeout(this.#closeTimer)
-    this.#error ??= this.#transport.errored ?? undefined
+    this.#error ??= failureOf(this.#transport)
     const info = this.#closeInfo = describeEnd({
       code,
       reason,
@@ -460,6 +460,12 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
       sent: { messages: sentMessages, bytes: sentBytes, dropped: this.#dropped }
     }
   }
+}
+
+/** What broke it. A write that was under way when we cut it off ourselves fails too, in newer versions of Node.js. */
+function failureOf ({ errored }: Duplex): Error | undefined {
+  const { code } = (errored ?? {}) as NodeJS.ErrnoException
+  return errored === null || code === 'ECANCELED' ? undefined : errored
 }
 
 /** On the socket and on the transport of a connection: the connection. */
