@@ -13,13 +13,14 @@ import { acceptIn, routeHooks } from './lib/routes.js'
 import type { AcceptOptions } from './lib/pending-upgrade.js'
 
 export { WebSocketCloseError, type CloseCause, type CloseInfo } from './lib/close.js'
-export type { WebSocketCollection, WebSocketCollectionEvents } from './lib/collection.js'
+export type { PublishOptions, WebSocketCollection, WebSocketCollectionEvents } from './lib/collection.js'
 export type { CancelOptions } from './lib/arguments.js'
 export type { AsyncWebSocket, WebSocketData, WebSocketMessage } from './lib/connection.js'
 export { InjectRefusedError, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
 export type { ShutdownOptions, WebSocketAsyncOptions } from './lib/options.js'
 export type { PingPolicy, PingPolicyOptions } from './lib/ping-policy.js'
 export type { Sendable, SendOptions } from './lib/sender.js'
+export type { PublishResult, SubscribeOptions } from './lib/topics.js'
 export type { AcceptOptions } from './lib/pending-upgrade.js'
 
 declare module 'fastify' {

@@ -58,7 +58,7 @@ group('framing', () => {
 })
 
 group('sender, to a transport that does nothing', () => {
-  const transport: SendTransport = { bufferedAmount: 0, send: () => {}, flush: () => {}, expectAnswers: () => {} }
+  const transport: SendTransport = { bufferedAmount: 0, send: () => {}, publish: () => {}, flush: () => {}, expectAnswers: () => {} }
   const sender = new Sender(transport, { highWaterMark: 64 * 1024, maxBufferedBytes: 16 * 1024 * 1024 })
 
   bench('a message, awaited', async () => { keep(await sender.send(MESSAGE)) })

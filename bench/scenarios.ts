@@ -43,6 +43,7 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...DEFAULTS, name: 'burst, 100 × 20 B', path: '/burst', connections: 16, size: 20, servers: LIBRARIES, isQuick: true },
   { ...DEFAULTS, name: 'fan-out to 1,000, 1 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, size: 125, servers: LIBRARIES },
   { ...DEFAULTS, name: 'fan-out to 1,000, 16 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, depth: 16, size: 125, servers: LIBRARIES, isQuick: true },
+  { ...DEFAULTS, name: 'fan-out to 10,000, 1 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 10_000, size: 125, servers: LIBRARIES },
   { ...DEFAULTS, name: 'compressed, 64 × 1 × 1 KiB', connections: 64, size: 1024, isCompressed: true, servers: LIBRARIES },
   { ...DEFAULTS, name: 'compressed, 16 × 64 × 125 B', connections: 16, depth: 64, size: 125, isCompressed: true, servers: LIBRARIES },
   { ...DEFAULTS, name: 'upgrades, 16 at a time', kind: 'upgrades', path: '/idle', connections: 16, size: 0, servers: LIBRARIES }

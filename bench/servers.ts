@@ -49,14 +49,9 @@ async function ours (name: OursName, compression: boolean): Promise<Server> {
       for (let i = 0; i < BURST; i++) await ws.sendAsync(BURST_TEXT)
     }
   })
-  const all = new Set<AsyncWebSocket>()
   route('/fan-out', async (ws) => {
-    all.add(ws)
-    for await (const message of ws) {
-      const text = message.getString()
-      for (const each of all) each.sendAsync(text)
-    }
-    all.delete(ws)
+    await ws.subscribeAsync('all')
+    for await (const message of ws) await app.webSockets.publishAsync('all', message.getString())
   })
   route('/idle', async (ws) => { await ws.closed })
   await app.listen({ port: 0, host: HOST })

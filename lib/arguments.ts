@@ -46,8 +46,13 @@ export interface CancelOptions {
 }
 
 /** @throws FST_WSA_INVALID_ARGUMENT */
-export function assertCancelOptions (options: CancelOptions): void {
+export function assertOptions (options: unknown): void {
   if (typeof options !== 'object' || options === null) throw invalidArgument('options', 'an object', options)
+}
+
+/** @throws FST_WSA_INVALID_ARGUMENT */
+export function assertCancelOptions (options: CancelOptions): void {
+  assertOptions(options)
   const { timeout, signal } = options
   if (timeout !== undefined && !isDuration(timeout)) throw invalidArgument('timeout', DURATION, timeout)
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidArgument('signal', 'an AbortSignal', signal)

@@ -1,14 +1,22 @@
 import { EventEmitter } from 'node:events'
+import { assertOptions, invalidArgument } from './arguments.js'
 import { assertClose, type CloseInfo } from './close.js'
-import type { AsyncWebSocket, Traffic } from './connection.js'
+import { AsyncWebSocket, type Traffic } from './connection.js'
 import { diagnostics } from './diagnostics.js'
 import type { Settings } from './options.js'
 import { Rounds } from './rounds.js'
+import { toSendable, type Sendable } from './sender.js'
+import { Topics, type PublishResult } from './topics.js'
 
 /** What a `WebSocketCollection` tells: its listeners get the connection, and at its end how it ended. */
 export interface WebSocketCollectionEvents {
   open: [connection: AsyncWebSocket]
   close: [connection: AsyncWebSocket, closeInfo: CloseInfo]
+}
+
+export interface PublishOptions {
+  /** A subscriber that does not get it. */
+  readonly except?: AsyncWebSocket | undefined
 }
 
 /**
@@ -20,6 +28,8 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   opening = 0
   /** @internal */
   isClosing = false
+  /** @internal */
+  readonly topics = new Topics<AsyncWebSocket>()
   /** @internal */
   readonly rounds: Rounds | null
   /** @internal A connection has ended. */
@@ -72,6 +82,20 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
     return Promise.all(Array.from(this, (connection) => connection.closeAsync(code, reason)))
   }
 
+  /**
+   * Sends the data to every connection that has subscribed to the topic, and waits for none of them. It is framed once; each
+   * gets it in order with all that is sent to it, and `slowConsumer` comes to pass for those too slow. Resolves to how many
+   * took it, and how many were too slow.
+   * @param options `except`: a connection that does not get it, such as the one whose message it was
+   * @throws FST_WSA_INVALID_ARGUMENT, also for a topic with a `+` or a `#`
+   */
+  async publishAsync (topic: string, data: Sendable, options: PublishOptions = {}): Promise<PublishResult> {
+    assertOptions(options)
+    const { except } = options
+    if (except !== undefined && !(except instanceof AsyncWebSocket)) throw invalidArgument('except', 'a connection', except)
+    return this.topics.publish(topic, toSendable(data), except)
+  }
+
   /** @internal Keeps an identifier for an upgrade that is being accepted. `false`: it is in use, and may not be taken over. */
   hold (identifier: string): boolean {
     const isInUse = this.#held.has(identifier) || this.get(identifier) !== undefined
@@ -101,6 +125,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   /** @internal */
   delete (connection: AsyncWebSocket, closeInfo: CloseInfo, traffic: Traffic): void {
     this.#connections.delete(connection)
+    this.topics.leave(connection)
     const { identifier } = connection
     if (identifier !== null && this.#byIdentifier.get(identifier) === connection) this.#byIdentifier.delete(identifier)
     this.onRemoval()

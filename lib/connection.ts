@@ -1,8 +1,9 @@
 import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
-import { assertCancelOptions, type CancelOptions } from './arguments.js'
+import { assertCancelOptions, invalidArgument, type CancelOptions } from './arguments.js'
 import { assertClose, ConnectionEndedError, describeEnd, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
+import type { Publication } from './frame.js'
 import { KeepAlive } from './keep-alive.js'
 import { Message } from './message.js'
 import type { ObservedSocket } from './observed-socket.js'
@@ -11,6 +12,7 @@ import { PingPolicy } from './ping-policy.js'
 import { ReceiveQueue, type Amount } from './receive-queue.js'
 import type { Rounds } from './rounds.js'
 import { NOT_SENT, Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
+import type { SubscribeOptions, Topics } from './topics.js'
 import { PingTransport, sendTransport } from './transport.js'
 
 /** A message, and the connection on which it came. */
@@ -22,6 +24,8 @@ export interface WebSocketData {}
 /** Where a connection is at home, and hears of the app. */
 export interface ConnectionOwner {
   readonly isClosing: boolean
+  /** `null`: it is a client. */
+  readonly topics: Topics<AsyncWebSocket> | null
   /** In which its silence is looked at, twice in an interval. */
   readonly rounds: Rounds | null
   /** Called once, when the connection has ended and before `closed` resolves. */
@@ -67,6 +71,8 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   readonly #sender: Sender
   readonly #keepAlive: KeepAlive
   readonly #readers: number // listeners for the data of the transport, one of them ws's
+  /** @internal What it is subscribed to. */
+  topics: Set<string> | undefined
   /** @internal When it was opened, on the clock of `performance.now()`. */
   readonly openedAt = performance.now()
   #closed: Promise<CloseInfo> | undefined // made when it is asked for
@@ -254,6 +260,32 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   }
 
   /**
+   * Gets what is published on the topic with `app.webSockets.publishAsync`, from now on until `unsubscribeAsync`, or the end of
+   * the connection. Again, it changes nothing.
+   * @param options `wildcards: true`: in the topic, `+` stands for any one level between slashes, `#` for any number of them
+   * @throws FST_WSA_INVALID_ARGUMENT, also for a `+` or a `#` without that: the topic may be what a client has sent
+   */
+  async subscribeAsync (topic: string, options?: SubscribeOptions): Promise<void> {
+    this.#topics.subscribe(this, topic, options)
+  }
+
+  /**
+   * Ends a subscription, named as it was begun. Where there is none, it does nothing.
+   * @throws FST_WSA_INVALID_ARGUMENT
+   */
+  async unsubscribeAsync (topic: string): Promise<void> {
+    this.#topics.unsubscribe(this, topic)
+  }
+
+  /** @internal Takes what is published; `false`: it reads too slowly. `null`: it has ended. */
+  deliver (publication: Publication): boolean | null {
+    if (this.isClosed) return null
+    if (this.#sender.publish(publication)) return true
+    this.#drop(publication.data)
+    return false
+  }
+
+  /**
    * Pings the peer (RFC 6455, section 5.5.2) and resolves to the round trip in ms, or to `null` on timeout or at the end of
    * the connection. Calls may overlap.
    * @param options `timeout` in ms @default 20000
@@ -341,6 +373,12 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /** @internal */
   terminateForShutdown (): void {
     this.#cutOff('shutdown')
+  }
+
+  get #topics (): Topics<AsyncWebSocket> {
+    const { topics } = this.#owner
+    if (topics === null) throw invalidArgument('this', 'a connection of the server, for a client subscribes to nothing', 'a client')
+    return topics
   }
 
   #onReceive (): void {

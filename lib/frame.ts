@@ -28,3 +28,28 @@ export function writeFrame (target: Buffer, offset: number, data: string | Buffe
   else target.write(data, start, 'utf8')
   return start + payloadSize
 }
+
+/** A message for many: framed once, for those who take it as a frame. Bytes may be changed once this is made. */
+export class Publication {
+  readonly data: string | Buffer
+  /** Of the payload, in bytes. */
+  readonly size: number
+  #frame: Buffer | undefined
+
+  constructor (data: string | Buffer) {
+    this.size = Buffer.byteLength(data)
+    if (typeof data !== 'string') this.#frame = framed(data, this.size)
+    this.data = typeof data === 'string' ? data : this.frame.subarray(headerSize(this.size))
+  }
+
+  get frame (): Buffer {
+    this.#frame ??= framed(this.data, this.size)
+    return this.#frame
+  }
+}
+
+function framed (data: string | Buffer, payloadSize: number): Buffer {
+  const frame = Buffer.allocUnsafe(headerSize(payloadSize) + payloadSize)
+  writeFrame(frame, 0, data, payloadSize)
+  return frame
+}

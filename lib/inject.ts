@@ -71,7 +71,7 @@ export class InjectedWebSocket extends AsyncWebSocket {
 }
 
 /** A client belongs to the test alone. */
-const NOBODY: ConnectionOwner = { isClosing: false, rounds: null, delete () {}, dropped () {} }
+const NOBODY: ConnectionOwner = { isClosing: false, rounds: null, topics: null, delete () {}, dropped () {} }
 
 /** `app.injectWebSocketAsync` */
 export function injectInto (app: FastifyInstance, server: Server, settings: Settings) {

@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { headerSize, writeFrame, writeHeader } from './frame.js'
+import { headerSize, writeFrame, writeHeader, type Publication } from './frame.js'
 import type { SendTransport } from './sender.js'
 
 /** Bytes of a message above this size are not copied, in bytes. */
@@ -8,6 +8,9 @@ const MAX_COPIED = 16 * 1024
 
 /** So many gathered bytes go out at once. */
 const MAX_GATHERED = 64 * 1024
+
+/** In place of the size of a payload: it has its header already. */
+const FRAMED = -1
 
 type OnWritten = ((error?: Error | null) => void) | undefined
 
@@ -59,8 +62,20 @@ export class Outbox implements SendTransport {
       this.#isPrompt = false
       this.#writeOne(data, payloadSize, onWritten)
     } else {
-      this.#gather(data, payloadSize)
+      this.#gather(typeof data === 'string' ? data : Buffer.from(data), payloadSize, headerSize(payloadSize) + payloadSize)
       if (onWritten !== undefined || this.#size >= MAX_GATHERED) this.flush(onWritten)
+    }
+  }
+
+  /** The same for a message that goes to others too: alone, it is not copied. */
+  publish ({ frame, size }: Publication): void {
+    this.#socket.sentMessages++
+    this.#socket.sentBytes += size
+    if (frame.length <= MAX_COPIED) {
+      this.#gather(frame, FRAMED, frame.length)
+    } else {
+      this.flush()
+      this.#stream.write(frame)
     }
   }
 
@@ -68,9 +83,14 @@ export class Outbox implements SendTransport {
   flush (onWritten?: OnWritten): void {
     const size = this.#size
     if (size === 0) return
+    this.#size = 0
+    const frame = this.#takeOnlyFrame()
+    if (frame !== undefined) {
+      this.#stream.write(frame, onWritten)
+      return
+    }
     const target = this.#target(size)
     this.#frameInto(target)
-    this.#size = 0
     this.#write(target, size, onWritten)
   }
 
@@ -81,13 +101,13 @@ export class Outbox implements SendTransport {
     this.#write(target, size, onWritten)
   }
 
-  #gather (data: string | Buffer, payloadSize: number): void {
-    if (this.#size + payloadSize > MAX_GATHERED + MAX_COPIED) this.flush()
+  #gather (data: string | Buffer, payloadSize: number, size: number): void {
+    if (this.#size + size > MAX_GATHERED + MAX_COPIED) this.flush()
     this.#messages ??= []
     this.#payloadSizes ??= []
-    this.#messages.push(typeof data === 'string' ? data : Buffer.from(data))
+    this.#messages.push(data)
     this.#payloadSizes.push(payloadSize)
-    this.#size += headerSize(payloadSize) + payloadSize
+    this.#size += size
     if (this.#isScheduled) return
     this.#isScheduled = true
     process.nextTick(() => {
@@ -100,10 +120,22 @@ export class Outbox implements SendTransport {
     const [messages = [], payloadSizes = []] = [this.#messages, this.#payloadSizes]
     let offset = 0
     for (let i = 0; i < messages.length; i++) {
-      offset = writeFrame(target, offset, messages[i] as string | Buffer, payloadSizes[i] as number) // as many as there are messages
+      const [message, payloadSize] = [messages[i] as string | Buffer, payloadSizes[i] as number] // as many as there are messages
+      if (payloadSize === FRAMED) offset += (message as Buffer).copy(target, offset) // what is framed is bytes
+      else offset = writeFrame(target, offset, message, payloadSize)
       messages[i] = '' // memory of the array that has grown old would keep it
     }
     messages.length = payloadSizes.length = 0
+  }
+
+  /** What was gathered, where it is nothing but one frame. */
+  #takeOnlyFrame (): string | Buffer | undefined {
+    const [messages = [], payloadSizes = []] = [this.#messages, this.#payloadSizes]
+    if (messages.length !== 1 || payloadSizes[0] !== FRAMED) return undefined
+    const [frame] = messages
+    messages[0] = ''
+    messages.length = payloadSizes.length = 0
+    return frame
   }
 
   // Only of a socket of the system is it certain that it is done with the memory once nothing waits in it

@@ -1,4 +1,5 @@
 import { types } from 'node:util'
+import type { Publication } from './frame.js'
 import { invalidArgument, type CancelOptions } from './arguments.js'
 
 /** What `sendAsync` takes: a string becomes a text message, bytes become a binary message. */
@@ -15,6 +16,8 @@ export interface SendTransport {
   readonly bufferedAmount: number
   /** Takes a message of `size` bytes. */
   send (data: string | Buffer, size: number, compress: boolean, onFlushed?: () => void): void
+  /** Takes a message that goes to others too. */
+  publish (publication: Publication): void
   /** Writes what it may have kept to write it together with what follows. */
   flush (): void
   /** A message came, and with it others or not: the answers go out together, or the first one at once. */
@@ -85,6 +88,14 @@ export class Sender {
     if (this.#isFull) this.#enqueue(call)
     else this.#giveToTransport(call)
     return this.#wait(call, timeout, signal)
+  }
+
+  /** Sends a message that goes to others too, and for which nobody waits. `false`: it was not taken, as with `send`. */
+  publish (publication: Publication): boolean {
+    const { data, size } = publication
+    if (this.#isFull || this.bufferedBytes + size >= this.#limits.highWaterMark) return this.send(data) !== null
+    this.#transport.publish(publication)
+    return true
   }
 
   /** Writes what the transport has kept. */

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { Publication } from './frame.js'
 import type { KeepAliveTransport } from './keep-alive.js'
 import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
@@ -31,6 +32,10 @@ class SocketTransport implements SendTransport {
 
   send (data: string | Buffer, _size: number, compress: boolean, onFlushed?: () => void): void {
     this.#socket.sendNext(data, { binary: typeof data !== 'string', compress }, onFlushed && ifWritten(this.#stream, onFlushed))
+  }
+
+  publish ({ data, size }: Publication): void {
+    this.send(data, size, true)
   }
 
   flush (): void {}

@@ -1,6 +1,7 @@
 import { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import t from 'tap'
+import { Publication } from '../lib/frame.js'
 import { Outbox } from '../lib/outbox.js'
 
 /**
@@ -140,4 +141,48 @@ t.test('more than 64 KiB goes out in several writes, in order', async (t) => {
   await turn()
   t.ok(writes.length > 3 && writes.length < 10, String(writes.length))
   t.ok(writes.every((write) => write.length < 80 * 1024))
+})
+
+t.test('a publication that goes out alone is written as it is, to all alike', async (t) => {
+  const publication = new Publication('→ all')
+  const [one, other] = [play(new Socket()), play(new Socket())]
+  one.outbox.publish(publication)
+  other.outbox.publish(publication)
+  t.equal(one.outbox.bufferedAmount, publication.frame.length)
+  await turn()
+  t.same(payloads(one.writes), ['text → all'])
+  t.equal(one.given[0]?.buffer, other.given[0]?.buffer, 'the same memory')
+  t.equal(one.given[0]?.byteOffset, other.given[0]?.byteOffset)
+  t.match(one.count, { sentMessages: 1, sentBytes: 7 })
+  t.equal(one.outbox.bufferedAmount, 0)
+})
+
+t.test('publications go out together with what else is sent in that turn, in order', async (t) => {
+  const { outbox, send, writes } = play(new Socket())
+  outbox.expectAnswers(true)
+  send('a')
+  outbox.publish(new Publication('b'))
+  outbox.publish(new Publication(Buffer.from('c')))
+  send('d')
+  await turn()
+  t.equal(writes.length, 1)
+  t.same(payloads(writes), ['text a', 'text b', 'binary c', 'text d'])
+})
+
+t.test('a large publication is not copied, and goes after what was gathered', async (t) => {
+  const { outbox, writes, given } = play(new Socket())
+  const large = new Publication('x'.repeat(60_000))
+  outbox.publish(new Publication('a'))
+  outbox.publish(large)
+  t.same(payloads(writes), ['text a', `text ${'x'.repeat(60_000)}`])
+  t.equal(given[1]?.buffer, large.frame.buffer)
+})
+
+t.test('bytes that were published may be changed', (t) => {
+  const bytes = Buffer.from('as it was')
+  const publication = new Publication(bytes)
+  bytes.fill('!')
+  t.equal(String(publication.data), 'as it was')
+  t.equal(publication.frame.toString('utf8', 2), 'as it was')
+  t.end()
 })

@@ -1,5 +1,6 @@
 import { install } from '@sinonjs/fake-timers'
 import t from 'tap'
+import { Publication } from '../lib/frame.js'
 import { Sender } from '../lib/sender.js'
 
 /** A sender over a network that the test plays: `flush` lets everything out that was handed over. */
@@ -14,6 +15,7 @@ function play ({ highWaterMark = 10, maxBufferedBytes = 30 } = {}) {
       bufferedAmount += data.length
       if (onFlushed !== undefined) callbacks.push(onFlushed)
     },
+    publish ({ data }) { this.send(data, data.length, true) },
     flush () {},
     expectAnswers () {}
   }, { highWaterMark, maxBufferedBytes })
@@ -104,4 +106,28 @@ t.test('end() settles every call, and counts what was never handed over', async 
   t.same(await Promise.all(calls), [false, false, false])
   t.equal(sender.unsent, 2)
   t.same(sent, ['a'.repeat(10)])
+})
+
+t.test('a publication keeps its place among the calls that wait, and nobody waits for it', async (t) => {
+  const { sender, sent, flush } = play()
+  t.equal(sender.publish(new Publication('aaaaa')), true)
+  const filler = sender.send('bbbbb')
+  t.equal(sender.publish(new Publication('ccccc')), true)
+  const last = sender.send('ddddd')
+  t.same(sent, ['aaaaa', 'bbbbb'])
+  t.equal(sender.bufferedBytes, 20)
+  flush()
+  t.equal(await filler, true)
+  flush()
+  t.equal(await last, true)
+  t.same(sent, ['aaaaa', 'bbbbb', 'ccccc', 'ddddd'])
+})
+
+t.test('a publication is not taken where too much is unsent, and always where nothing is', (t) => {
+  const { sender, sent } = play({ highWaterMark: 10, maxBufferedBytes: 30 })
+  t.equal(sender.publish(new Publication('x'.repeat(40))), true)
+  t.equal(sender.publish(new Publication('y')), false)
+  t.equal(sent.length, 1)
+  t.equal(sender.unsent, 0)
+  t.end()
 })

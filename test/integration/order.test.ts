@@ -15,6 +15,9 @@ const steps = {
   binary: (ws: AsyncWebSocket, tag: string) => { ws.sendAsync(Buffer.from(tag)) },
   long: (ws: AsyncWebSocket, tag: string) => { ws.sendAsync(tag + '.'.repeat(70_000)) },
   uncopied: (ws: AsyncWebSocket, tag: string) => { ws.sendAsync(Buffer.from(tag + '.'.repeat(20_000))) },
+  published: (ws: AsyncWebSocket, tag: string) => { publish(ws, tag) },
+  publishedBytes: (ws: AsyncWebSocket, tag: string) => { publish(ws, Buffer.from(tag + '.'.repeat(20_000))) },
+  publishedLong: (ws: AsyncWebSocket, tag: string) => { publish(ws, tag + '.'.repeat(70_000)) },
   raw: (ws: AsyncWebSocket, tag: string) => { ws.socket.send(tag) },
   ping: (ws: AsyncWebSocket, tag: string) => { ws.socket.ping(tag) },
   pong: (ws: AsyncWebSocket, tag: string) => { ws.socket.pong(tag) },
@@ -22,12 +25,17 @@ const steps = {
   turn: () => setImmediate()
 }
 
+// Each connection is subscribed to a topic of its own
+function publish ({ request }: AsyncWebSocket, data: string | Buffer): void {
+  request.server.webSockets.publishAsync(request.id, data)
+}
+
 type Step = keyof typeof steps
 
 const script = fc.array(fc.constantFrom(...Object.keys(steps) as Step[]), { maxLength: 40 })
 
 const isSeen = (step: Step) => step !== 'microtask' && step !== 'turn'
-const isControl = (entry: string) => /^pi|^po/.test(entry)
+const isControl = (entry: string) => /^ping|^pong/.test(entry)
 
 /** A client of a server that plays a script on each connection: what it saw, in order. */
 async function startPlayer (t: Test, options: WebSocketAsyncOptions, isClosedRaw = false): Promise<(script: Step[]) => Promise<string[]>> {
@@ -35,6 +43,7 @@ async function startPlayer (t: Test, options: WebSocketAsyncOptions, isClosedRaw
   let playing: Step[] = []
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()
+    await ws.subscribeAsync(request.id)
     for (const [i, step] of playing.entries()) await steps[step](ws, `${step} ${i}`)
     if (isClosedRaw) ws.socket.close(4000)
     else await ws.closeAsync(4000)

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import Fastify from 'fastify'
 import { describe, expect, test } from 'tstyche'
-import type { AcceptOptions, AsyncWebSocket, CloseInfo, WebSocketCollection } from '../../index.js'
+import type { AcceptOptions, AsyncWebSocket, CloseInfo, PublishOptions, PublishResult, SubscribeOptions, WebSocketCollection } from '../../index.js'
 
 const { webSockets } = Fastify()
 
@@ -27,6 +27,22 @@ describe('webSockets', () => {
       expect(info).type.toBe<CloseInfo>()
     })
     expect(webSockets.on).type.not.toBeCallableWith('message', () => {})
+  })
+})
+
+describe('topics', () => {
+  test('are subscribed to by connections', () => {
+    expect<AsyncWebSocket['subscribeAsync']>().type.toBeCallableWith('room', { wildcards: true })
+    expect<AsyncWebSocket['subscribeAsync']>().type.not.toBeCallableWith(42)
+    expect<AsyncWebSocket['subscribeAsync']>().type.not.toBeCallableWith('room', { wildcard: true })
+    expect<SubscribeOptions>().type.toBeAssignableFrom<Record<keyof SubscribeOptions, undefined>>()
+  })
+
+  test('are published on', () => {
+    expect(webSockets.publishAsync('room', 'text')).type.toBe<Promise<PublishResult>>()
+    expect(webSockets.publishAsync).type.toBeCallableWith('room', Buffer.from('bytes'), { except: undefined })
+    expect(webSockets.publishAsync).type.not.toBeCallableWith('room', { json: true })
+    expect<PublishOptions>().type.not.toBeAssignableFrom({ except: 'Ada' })
   })
 })
 

@@ -1,0 +1,134 @@
+import { assertOptions, invalidArgument } from './arguments.js'
+import { Publication } from './frame.js'
+
+export interface SubscribeOptions {
+  /** In the topic, `+` stands for any one level and `#` for any number of levels. @default false: such a topic is refused */
+  readonly wildcards?: boolean | undefined
+}
+
+/** What became of a publication. */
+export interface PublishResult {
+  /** Subscribers that took it. */
+  readonly delivered: number
+  /** Subscribers too slow for it: `slowConsumer` has come to pass. */
+  readonly dropped: number
+}
+
+/** Whoever subscribes. */
+export interface Subscriber {
+  /** What it is subscribed to, while it is to anything. */
+  topics: Set<string> | undefined
+  readonly isClosed: boolean
+  /** `null`: it is too late for that. */
+  deliver (publication: Publication): boolean | null
+}
+
+const WILDCARD = /[+#]/
+
+/** Who gets what is published on which topic. */
+export class Topics<S extends Subscriber> {
+  readonly #subscribers = new Map<string, Set<S>>()
+  readonly #patterns = new Map<string, readonly string[]>() // those topics that have wildcards, by level
+
+  /** How many topics have subscribers. */
+  get size (): number {
+    return this.#subscribers.size
+  }
+
+  /** @throws FST_WSA_INVALID_ARGUMENT */
+  subscribe (subscriber: S, topic: string, options: SubscribeOptions = {}): void {
+    assertOptions(options)
+    assertTopic(topic, options.wildcards === true)
+    if (subscriber.isClosed) return
+    const subscribers = this.#subscribers.get(topic) ?? new Set()
+    subscribers.add(subscriber)
+    this.#subscribers.set(topic, subscribers)
+    if (WILDCARD.test(topic)) this.#patterns.set(topic, topic.split('/'))
+    subscriber.topics ??= new Set()
+    subscriber.topics.add(topic)
+  }
+
+  /** @throws FST_WSA_INVALID_ARGUMENT */
+  unsubscribe (subscriber: S, topic: string): void {
+    assertTopic(topic, true)
+    if (subscriber.topics?.delete(topic) === true) this.#remove(subscriber, topic)
+    if (subscriber.topics?.size === 0) subscriber.topics = undefined
+  }
+
+  /** Ends all its subscriptions. */
+  leave (subscriber: S): void {
+    for (const topic of subscriber.topics ?? []) this.#remove(subscriber, topic)
+    subscriber.topics = undefined
+  }
+
+  /**
+   * Gives the data to every subscriber of the topic but one, once to each.
+   * @throws FST_WSA_INVALID_ARGUMENT
+   */
+  publish (topic: string, data: string | Buffer, except?: S): PublishResult {
+    assertTopic(topic, false)
+    const publication = new Publication(data)
+    let [delivered, dropped] = [0, 0]
+    for (const subscriber of this.#subscribersOf(topic)) {
+      if (subscriber === except) continue
+      const isTaken = subscriber.deliver(publication)
+      if (isTaken === true) delivered++
+      else if (isTaken === false) dropped++
+    }
+    return { delivered, dropped }
+  }
+
+  #remove (subscriber: S, topic: string): void {
+    const subscribers = this.#subscribers.get(topic)
+    subscribers?.delete(subscriber)
+    if (subscribers?.size !== 0) return
+    this.#subscribers.delete(topic)
+    this.#patterns.delete(topic)
+  }
+
+  // With wildcards several topics may match, and one subscriber have several of them
+  #subscribersOf (topic: string): Iterable<S> {
+    const exact = this.#subscribers.get(topic) ?? []
+    if (this.#patterns.size === 0) return exact
+    const all = new Set(exact)
+    const levels = topic.split('/')
+    for (const [pattern, its] of this.#patterns) {
+      if (!matches(its, levels)) continue
+      for (const subscriber of this.#subscribers.get(pattern) ?? []) all.add(subscriber)
+    }
+    return all
+  }
+}
+
+function assertTopic (topic: string, mayHaveWildcards: boolean): void {
+  if (typeof topic !== 'string' || topic === '') throw invalidArgument('topic', 'a string that is not empty', topic)
+  if (!WILDCARD.test(topic)) return
+  if (!mayHaveWildcards) {
+    throw invalidArgument('topic', 'no + and no #, which are wildcards and only for subscriptions with { wildcards: true }', topic)
+  }
+  if (topic.split('/').some((level) => level.length > 1 && WILDCARD.test(level))) {
+    throw invalidArgument('topic', 'each + and each # between slashes, alone', topic)
+  }
+}
+
+/** Level by level: `+` is any one, `#` any number of them. Only the last `#` is ever tried again, so that it ends soon. */
+function matches (pattern: readonly string[], levels: readonly string[]): boolean {
+  let [i, at] = [0, 0]
+  let [last, taken] = [-1, 0] // the last `#`, and how far it reaches
+  while (at < levels.length) {
+    if (pattern[i] === '#') {
+      last = i++
+      taken = at
+    } else if (pattern[i] === '+' || pattern[i] === levels[at]) {
+      i++
+      at++
+    } else if (last !== -1) {
+      i = last + 1
+      at = ++taken
+    } else {
+      return false
+    }
+  }
+  while (pattern[i] === '#') i++
+  return i === pattern.length
+}
