@@ -24,7 +24,7 @@ export interface WebSocketData {}
 /** Where a connection is at home, and hears of the app. */
 export interface ConnectionOwner {
   readonly isClosing: boolean
-  /** `null`: it is a client. */
+  /** @internal `null`: it is a client. */
   readonly topics: Topics<AsyncWebSocket> | null
   /** In which its silence is looked at, twice in an interval. */
   readonly rounds: Rounds | null
