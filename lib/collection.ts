@@ -78,7 +78,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
    * @throws FST_WSA_INVALID_CLOSE, before anything changes
    */
   async closeAllAsync (code?: number, reason?: string): Promise<CloseInfo[]> {
-    if (code !== undefined || reason !== undefined) assertClose(code ?? 1000, reason ?? '')
+    assertClose(code ?? 1000, reason ?? '')
     return Promise.all(Array.from(this, (connection) => connection.closeAsync(code, reason)))
   }
 

@@ -305,7 +305,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
    * @throws FST_WSA_INVALID_CLOSE, before anything changes
    */
   async closeAsync (code?: number, reason?: string): Promise<CloseInfo> {
-    if (code !== undefined || reason !== undefined) assertClose(code ?? 1000, reason ?? '')
+    assertClose(code ?? 1000, reason ?? '')
     this.#close(code, reason, 'local')
     return this.closed
   }

@@ -38,8 +38,8 @@ export class Publication {
 
   constructor (data: string | Buffer) {
     this.size = Buffer.byteLength(data)
-    if (typeof data !== 'string') this.#frame = framed(data, this.size)
-    this.data = typeof data === 'string' ? data : this.frame.subarray(headerSize(this.size))
+    this.#frame = typeof data === 'string' ? undefined : framed(data, this.size)
+    this.data = this.#frame?.subarray(headerSize(this.size)) ?? data
   }
 
   get frame (): Buffer {

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import { InjectRefusedError, type AcceptOptions, type AsyncWebSocket, type CloseInfo } from '../../index.js'
+import { InjectRefusedError, type AcceptOptions, type AsyncWebSocket, type CloseInfo, type InjectedWebSocket } from '../../index.js'
 import { buildApp, listen, type Options } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
 import { captureLog } from '../fixtures/log.js'
@@ -19,7 +19,7 @@ async function buildHall (t: Test, options: Options = {}) {
   return { app, lines, enter }
 }
 
-async function assertAlive (t: Test, client: Awaited<ReturnType<Awaited<ReturnType<typeof buildHall>>['enter']>>): Promise<void> {
+async function assertAlive (t: Test, client: InjectedWebSocket): Promise<void> {
   await client.sendAsync('alive')
   t.equal((await client.receiveMessageAsync())?.getString(), 'alive')
 }
