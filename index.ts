@@ -13,14 +13,15 @@ import { acceptIn, routeHooks } from './lib/routes.js'
 import type { AcceptOptions } from './lib/pending-upgrade.js'
 
 export { WebSocketCloseError, type CloseCause, type CloseInfo } from './lib/close.js'
-export type { PublishOptions, WebSocketCollection, WebSocketCollectionEvents } from './lib/collection.js'
+export type { BusState, PublicationGap, PubSub } from './lib/bus.js'
+export type { PublishOptions, PublishResult, WebSocketCollection, WebSocketCollectionEvents } from './lib/collection.js'
 export type { CancelOptions } from './lib/arguments.js'
 export type { AsyncWebSocket, WebSocketData, WebSocketMessage } from './lib/connection.js'
 export { InjectRefusedError, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
 export type { ShutdownOptions, WebSocketAsyncOptions } from './lib/options.js'
 export type { PingPolicy, PingPolicyOptions } from './lib/ping-policy.js'
 export type { Sendable, SendOptions } from './lib/sender.js'
-export type { PublishResult, SubscribeOptions } from './lib/topics.js'
+export type { Delivery, SubscribeOptions, SubscribeResult } from './lib/topics.js'
 export type { AcceptOptions } from './lib/pending-upgrade.js'
 
 declare module 'fastify' {
@@ -56,7 +57,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   const settings = readOptions(options, bodyLimit)
   const server = (settings.server.server ?? app.server) as Server // Fastify's type leaves the kind of server open
   claim(app, server)
-  const collection = new WebSocketCollection(settings)
+  const collection = new WebSocketCollection(settings, app.log)
   const shutdown = new Shutdown(collection, settings, app.log)
   const upgrades = new Upgrades()
   const neighbours: Neighbour[] = []
@@ -86,7 +87,10 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   const serverOnUpgrade = upgradeListener(server, route)
   server.on('upgrade', serverOnUpgrade)
   app.addHook('onReady', async () => { neighbours.push(...takeInNeighbours(app, server)) })
-  app.addHook('onClose', async () => { server.off('upgrade', serverOnUpgrade) }) // no sooner: until then it answers 503
+  app.addHook('onClose', async () => {
+    server.off('upgrade', serverOnUpgrade) // no sooner: until then it answers 503
+    collection.bus?.close()
+  })
   app.decorate('webSockets', collection)
   app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
 }

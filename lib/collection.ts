@@ -1,17 +1,27 @@
 import { EventEmitter } from 'node:events'
+import type { FastifyBaseLogger } from 'fastify'
 import { assertOptions, invalidArgument } from './arguments.js'
+import { Bus, type BusState, type PublicationGap } from './bus.js'
 import { assertClose, type CloseInfo } from './close.js'
 import { AsyncWebSocket, type Traffic } from './connection.js'
 import { diagnostics } from './diagnostics.js'
 import type { Settings } from './options.js'
 import { Rounds } from './rounds.js'
 import { toSendable, type Sendable } from './sender.js'
-import { Topics, type PublishResult } from './topics.js'
+import { assertTopic, Topics, type Delivery } from './topics.js'
 
-/** What a `WebSocketCollection` tells: its listeners get the connection, and at its end how it ended. */
+/** What a `WebSocketCollection` tells its listeners. */
 export interface WebSocketCollectionEvents {
   open: [connection: AsyncWebSocket]
   close: [connection: AsyncWebSocket, closeInfo: CloseInfo]
+  /** With `pubsub`: what another node published was lost on its way to subscribers here. */
+  gap: [gap: PublicationGap]
+}
+
+/** What became of a publication. */
+export interface PublishResult extends Delivery {
+  /** `'ok'` when the broker has it, and always without `pubsub`; else why other nodes may not get it: `FST_WSA_BUS_LOST`. */
+  readonly bus: BusState
 }
 
 export interface PublishOptions {
@@ -29,7 +39,9 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   /** @internal */
   isClosing = false
   /** @internal */
-  readonly topics = new Topics<AsyncWebSocket>()
+  readonly topics: Topics<AsyncWebSocket>
+  /** @internal */
+  readonly bus: Bus | null
   /** @internal */
   readonly rounds: Rounds | null
   /** @internal A connection has ended. */
@@ -39,11 +51,16 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   readonly #held = new Set<string>() // identifiers of upgrades that are being accepted
   readonly #duplicateIdentifier: Settings['duplicateIdentifier']
 
+  readonly #log: FastifyBaseLogger
+
   /** @internal */
-  constructor ({ keepAlive, duplicateIdentifier }: Settings) {
+  constructor ({ keepAlive, duplicateIdentifier, pubsub, sendLimits }: Settings, log: FastifyBaseLogger) {
     super()
     this.rounds = keepAlive && new Rounds(keepAlive.interval / 2)
     this.#duplicateIdentifier = duplicateIdentifier
+    this.#log = log
+    this.bus = pubsub && new Bus(pubsub, sendLimits.maxBufferedBytes, this, log)
+    this.topics = new Topics(this.bus)
   }
 
   /** How many there are. */
@@ -84,8 +101,9 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
 
   /**
    * Sends the data to every connection that has subscribed to the topic, and waits for none of them. It is framed once; each
-   * gets it in order with all that is sent to it, and `slowConsumer` comes to pass for those too slow. Resolves to how many
-   * took it, and how many were too slow.
+   * gets it in order with all that is sent to it, and `slowConsumer` comes to pass for those too slow. With `pubsub`, other
+   * nodes do likewise: at most once to each subscriber, and in the order in which this one publishes. Resolves to how many here
+   * took it, how many were too slow, and whether the broker confirmed it, within 2 s.
    * @param options `except`: a connection that does not get it, such as the one whose message it was
    * @throws FST_WSA_INVALID_ARGUMENT, also for a topic with a `+` or a `#`
    */
@@ -93,7 +111,21 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
     assertOptions(options)
     const { except } = options
     if (except !== undefined && !(except instanceof AsyncWebSocket)) throw invalidArgument('except', 'a connection', except)
-    return this.topics.publish(topic, toSendable(data), except)
+    assertTopic(topic, false)
+    const sendable = toSendable(data)
+    const delivery = this.topics.deliver(topic, sendable, except)
+    return { ...delivery, bus: this.bus === null ? 'ok' : await this.bus.publish(topic, sendable) }
+  }
+
+  /** @internal From another node. */
+  receive (topic: string, data: string | Buffer): void {
+    this.topics.deliver(topic, data)
+  }
+
+  /** @internal */
+  gap (gap: PublicationGap): void {
+    this.#log.warn(gap, 'websocket publications missed')
+    this.#tell(this.#log, 'gap', gap)
   }
 
   /** @internal Keeps an identifier for an upgrade that is being accepted. `false`: it is in use, and may not be taken over. */
@@ -119,7 +151,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
       replaced?.replace()
     }
     if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection })
-    this.#tell(connection, 'open', connection)
+    this.#tell(connection.request.log, 'open', connection)
   }
 
   /** @internal */
@@ -131,7 +163,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
     this.onRemoval()
     logEnd(connection, closeInfo, traffic)
     if (diagnostics.close.hasSubscribers) diagnostics.close.publish({ connection, closeInfo })
-    this.#tell(connection, 'close', connection, closeInfo)
+    this.#tell(connection.request.log, 'close', connection, closeInfo)
   }
 
   /** @internal */
@@ -139,13 +171,13 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
     if (diagnostics.dropped.hasSubscribers) diagnostics.dropped.publish({ connection, direction, reason, bytes })
   }
 
-  #tell<Name extends keyof WebSocketCollectionEvents> (connection: AsyncWebSocket, name: Name, ...args: WebSocketCollectionEvents[Name]): void {
+  #tell<Name extends keyof WebSocketCollectionEvents> (log: FastifyBaseLogger, name: Name, ...args: WebSocketCollectionEvents[Name]): void {
     if (this.listenerCount(name) === 0) return
     for (const listener of this.rawListeners(name)) {
       try {
         Reflect.apply(listener, this, args)
       } catch (error) {
-        connection.request.log.error({ err: error }, `listener of webSockets for '${name}' failed`)
+        log.error({ err: error }, `listener of webSockets for '${name}' failed`)
       }
     }
   }

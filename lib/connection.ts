@@ -12,7 +12,7 @@ import { PingPolicy } from './ping-policy.js'
 import { ReceiveQueue, type Amount } from './receive-queue.js'
 import type { Rounds } from './rounds.js'
 import { NOT_SENT, Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
-import type { SubscribeOptions, Topics } from './topics.js'
+import type { SubscribeOptions, SubscribeResult, Topics } from './topics.js'
 import { PingTransport, sendTransport } from './transport.js'
 
 /** A message, and the connection on which it came. */
@@ -261,12 +261,13 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   /**
    * Gets what is published on the topic with `app.webSockets.publishAsync`, from now on until `unsubscribeAsync`, or the end of
-   * the connection. Again, it changes nothing.
+   * the connection. Again, it changes nothing. With `pubsub`, what other nodes publish comes too once it has resolved to
+   * `{ bus: 'ok' }`; where the broker does not confirm it within 2 s, `bus` is an error, and it comes when the broker is back.
    * @param options `wildcards: true`: in the topic, `+` stands for any one level between slashes, `#` for any number of them
    * @throws FST_WSA_INVALID_ARGUMENT, also for a `+` or a `#` without that: the topic may be what a client has sent
    */
-  async subscribeAsync (topic: string, options?: SubscribeOptions): Promise<void> {
-    this.#topics.subscribe(this, topic, options)
+  async subscribeAsync (topic: string, options?: SubscribeOptions): Promise<SubscribeResult> {
+    return { bus: await this.#topics.subscribe(this, topic, options) }
   }
 
   /**

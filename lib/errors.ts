@@ -73,6 +73,10 @@ export const errors = {
     'FST_WSA_INVALID_CLOSE',
     'Cannot close with %s: %s',
     500),
+  FST_WSA_BUS_LOST: createError(
+    'FST_WSA_BUS_LOST',
+    'Cannot reach other nodes: %s; local subscribers do not need them, and it is found again by itself',
+    503),
   FST_WSA_INVALID_ARGUMENT: createError(
     'FST_WSA_INVALID_ARGUMENT',
     'Invalid argument %s: expected %s, received %s',

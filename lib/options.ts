@@ -1,6 +1,7 @@
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { PerMessageDeflateOptions } from 'ws'
 import { badOption, durationOption } from './arguments.js'
+import type { PubSub } from './bus.js'
 import { assertClose } from './close.js'
 import type { KeepAliveOptions, KeepAliveSettings } from './keep-alive.js'
 import { originRule, type OriginOption, type OriginRule } from './origin.js'
@@ -60,6 +61,11 @@ export interface WebSocketAsyncOptions {
    * the new one with 409. @default 'replace'
    */
   readonly duplicateIdentifier?: 'replace' | 'reject' | undefined
+  /**
+   * An MQEmitter, such as `mqemitter-redis`, through which what is published reaches the subscribers of other nodes. It stays
+   * yours to close. @default none: this process alone
+   */
+  readonly pubsub?: PubSub | undefined
   /** Options of the `ws` server, as in `@fastify/websocket`. */
   readonly options?: UpstreamOptions | undefined
   /** Called with what a `{ websocket: true }` or `wsHandler` handler throws, as in `@fastify/websocket`. */
@@ -78,6 +84,7 @@ export interface Settings {
   readonly slowConsumer: 'close' | 'drop'
   readonly keepAlive: KeepAliveSettings | null
   readonly duplicateIdentifier: 'replace' | 'reject'
+  readonly pubsub: PubSub | null
   readonly receiveTimeout: number
   readonly upgradeTimeout: number
   readonly shutdown: Readonly<{ code: number, reason: string, grace: number, timeout: number, spread: number }>
@@ -119,6 +126,7 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
     }),
     slowConsumer,
     duplicateIdentifier,
+    pubsub: readPubSub(options.pubsub),
     keepAlive: readKeepAlive(options.keepAlive),
     receiveTimeout: durationOption('receiveTimeout', options.receiveTimeout, Infinity),
     upgradeTimeout: durationOption('upgradeTimeout', options.upgradeTimeout, 10_000),
@@ -152,6 +160,13 @@ function readKeepAlive (options: WebSocketAsyncOptions['keepAlive'] = {}): KeepA
     return value
   }
   return Object.freeze({ interval: read('interval', 25_000), timeout: read('timeout', 20_000) })
+}
+
+function readPubSub (pubsub: PubSub | undefined): PubSub | null {
+  if (pubsub === undefined) return null
+  assertObject('pubsub', pubsub)
+  if ([pubsub.on, pubsub.removeListener, pubsub.emit].every((method) => typeof method === 'function')) return pubsub
+  throw badOption('pubsub', 'an MQEmitter, which has on(), removeListener() and emit()', pubsub)
 }
 
 function assertObject (name: string, value: unknown): void {

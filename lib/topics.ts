@@ -1,4 +1,5 @@
 import { assertOptions, invalidArgument } from './arguments.js'
+import type { Bus, BusState } from './bus.js'
 import { Publication } from './frame.js'
 
 export interface SubscribeOptions {
@@ -6,8 +7,14 @@ export interface SubscribeOptions {
   readonly wildcards?: boolean | undefined
 }
 
-/** What became of a publication. */
-export interface PublishResult {
+/** What became of a subscription. */
+export interface SubscribeResult {
+  /** `'ok'`: what other nodes publish comes too, where there are any. Else why it does not yet: `FST_WSA_BUS_LOST`. */
+  readonly bus: BusState
+}
+
+/** What became of a publication among the subscribers here. */
+export interface Delivery {
   /** Subscribers that took it. */
   readonly delivered: number
   /** Subscribers too slow for it: `slowConsumer` has come to pass. */
@@ -25,27 +32,38 @@ export interface Subscriber {
 
 const WILDCARD = /[+#]/
 
-/** Who gets what is published on which topic. */
+const OK = Promise.resolve('ok' as const)
+
+/** Who here gets what is published on which topic. The bus hears which topics that are. */
 export class Topics<S extends Subscriber> {
+  readonly #bus: Pick<Bus, 'join' | 'leave'> | null
   readonly #subscribers = new Map<string, Set<S>>()
   readonly #patterns = new Map<string, readonly string[]>() // those topics that have wildcards, by level
+
+  constructor (bus: Pick<Bus, 'join' | 'leave'> | null) {
+    this.#bus = bus
+  }
 
   /** How many topics have subscribers. */
   get size (): number {
     return this.#subscribers.size
   }
 
-  /** @throws FST_WSA_INVALID_ARGUMENT */
-  subscribe (subscriber: S, topic: string, options: SubscribeOptions = {}): void {
+  /**
+   * What is published here it gets at once. Resolves when what other nodes publish comes too.
+   * @throws FST_WSA_INVALID_ARGUMENT
+   */
+  subscribe (subscriber: S, topic: string, options: SubscribeOptions = {}): Promise<BusState> {
     assertOptions(options)
     assertTopic(topic, options.wildcards === true)
-    if (subscriber.isClosed) return
+    if (subscriber.isClosed) return OK
     const subscribers = this.#subscribers.get(topic) ?? new Set()
     subscribers.add(subscriber)
     this.#subscribers.set(topic, subscribers)
     if (WILDCARD.test(topic)) this.#patterns.set(topic, topic.split('/'))
     subscriber.topics ??= new Set()
     subscriber.topics.add(topic)
+    return this.#bus?.join(topic) ?? OK
   }
 
   /** @throws FST_WSA_INVALID_ARGUMENT */
@@ -61,12 +79,8 @@ export class Topics<S extends Subscriber> {
     subscriber.topics = undefined
   }
 
-  /**
-   * Gives the data to every subscriber of the topic but one, once to each.
-   * @throws FST_WSA_INVALID_ARGUMENT
-   */
-  publish (topic: string, data: string | Buffer, except?: S): PublishResult {
-    assertTopic(topic, false)
+  /** Gives the data to every subscriber of the topic but one, once to each. */
+  deliver (topic: string, data: string | Buffer, except?: S): Delivery {
     const publication = new Publication(data)
     let [delivered, dropped] = [0, 0]
     for (const subscriber of this.#subscribersOf(topic)) {
@@ -84,6 +98,7 @@ export class Topics<S extends Subscriber> {
     if (subscribers?.size !== 0) return
     this.#subscribers.delete(topic)
     this.#patterns.delete(topic)
+    this.#bus?.leave(topic)
   }
 
   // With wildcards several topics may match, and one subscriber have several of them
@@ -100,7 +115,8 @@ export class Topics<S extends Subscriber> {
   }
 }
 
-function assertTopic (topic: string, mayHaveWildcards: boolean): void {
+/** @throws FST_WSA_INVALID_ARGUMENT */
+export function assertTopic (topic: string, mayHaveWildcards: boolean): void {
   if (typeof topic !== 'string' || topic === '') throw invalidArgument('topic', 'a string that is not empty', topic)
   if (!WILDCARD.test(topic)) return
   if (!mayHaveWildcards) {
