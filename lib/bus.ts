@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger, FastifyError } from 'fastify'
 import { errors } from './errors.js'
 import { Recent } from './recent.js'
 
@@ -13,8 +13,8 @@ export interface PubSub {
   emit (message: { topic: string }, callback?: (error?: Error) => void): unknown
 }
 
-/** `'ok'`: the broker has confirmed it. */
-export type BusState = 'ok' | Error
+/** `'ok'`: the broker has confirmed it. Else `FST_WSA_BUS_LOST`. */
+export type BusState = 'ok' | FastifyError
 
 /** Publications of another node that did not arrive, noticed when a later one did. */
 export interface PublicationGap {
@@ -75,14 +75,14 @@ export class Bus {
   readonly #maxPendingBytes: number
   readonly #node = randomUUID()
   readonly #subscriptions = new Map<string, Subscription>()
-  readonly #unanswered = new Set<(error: Error) => void>()
+  readonly #unanswered = new Set<(error: FastifyError) => void>()
   readonly #seen = new Recent<true>(REMEMBERED)
   readonly #counts = new Recent<number>(REMEMBERED) // own publications, by topic
   #sequence = 0
   #pending = { bytes: 0 } // given to the emitter, and not confirmed
-  #loss: { readonly error: Error, readonly since: number, unpublished: number } | null = null
+  #loss: { readonly error: FastifyError, readonly since: number, unpublished: number } | null = null
   #probeTimer: NodeJS.Timeout | undefined
-  #closed: Error | undefined
+  #closed: FastifyError | undefined
 
   constructor (emitter: PubSub, maxPendingBytes: number, owner: BusOwner, log: FastifyBaseLogger) {
     this.#emitter = emitter
@@ -203,7 +203,7 @@ export class Bus {
     })
   }
 
-  #lose (cause: unknown): Error {
+  #lose (cause: unknown): FastifyError {
     if (this.#loss !== null) return this.#loss.error
     const error = lost(cause instanceof Error ? cause.message : String(cause), cause)
     if (this.#closed !== undefined) return error
@@ -254,7 +254,7 @@ function statesOf (emitter: PubSub): EventEmitter[] {
   return [state, status].filter((events) => events instanceof EventEmitter)
 }
 
-function lost (why: string, cause?: unknown): Error {
+function lost (why: string, cause?: unknown): FastifyError {
   return new errors.FST_WSA_BUS_LOST(why, { cause })
 }
 

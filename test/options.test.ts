@@ -60,6 +60,8 @@ t.test('a bad option is refused at registration, by its name and its value', asy
     [{ maxBufferedBytes: '1' }, /maxBufferedBytes.*'1'/],
     [{ slowConsumer: 'wait' }, /slowConsumer.*'wait'/],
     [{ duplicateIdentifier: 'keep' }, /duplicateIdentifier.*'keep'/],
+    [{ pubsub: 'redis' }, /pubsub.*'redis'/],
+    [{ pubsub: { on () {}, emit () {} } }, /pubsub.*MQEmitter/],
     [{ keepAlive: true }, /keepAlive.*true/],
     [{ keepAlive: { interval: 0 } }, /keepAlive.interval.*0/],
     [{ keepAlive: { timeout: Infinity } }, /keepAlive.timeout.*Infinity/],

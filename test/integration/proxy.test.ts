@@ -1,7 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -11,7 +10,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { buildApp, listen, type Options } from '../fixtures/app.js'
 import { captureLog, type LogLine } from '../fixtures/log.js'
-import { chromiumArgs, findChromium, findNginx, findOpenssl, needs } from '../fixtures/programs.js'
+import { chromiumArgs, findChromium, findFreePort, findNginx, findOpenssl, needs } from '../fixtures/programs.js'
 
 const executablePath = findChromium()
 const nginx = findNginx()
@@ -202,14 +201,4 @@ async function writeCertificate (directory: string): Promise<void> {
     'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1', '-subj', '/CN=127.0.0.1',
     '-keyout', join(directory, 'key.pem'), '-out', join(directory, 'certificate.pem')
   ])
-}
-
-/** nginx has to be told its port. */
-async function findFreePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -1,7 +1,9 @@
-import type { EventEmitter } from 'node:events'
-import Fastify from 'fastify'
+import { EventEmitter } from 'node:events'
+import Fastify, { type FastifyError } from 'fastify'
+import mqemitter from 'mqemitter'
+import mqemitterRedis from 'mqemitter-redis'
 import { describe, expect, test } from 'tstyche'
-import type { AcceptOptions, AsyncWebSocket, CloseInfo, PublishOptions, PublishResult, SubscribeOptions, WebSocketCollection } from '../../index.js'
+import type { AcceptOptions, AsyncWebSocket, BusState, CloseInfo, PublishOptions, PublicationGap, PublishResult, SubscribeOptions, SubscribeResult, WebSocketAsyncOptions, WebSocketCollection } from '../../index.js'
 
 const { webSockets } = Fastify()
 
@@ -28,6 +30,10 @@ describe('webSockets', () => {
     })
     expect(webSockets.on).type.not.toBeCallableWith('message', () => {})
   })
+
+  test('tells its listeners of a gap', () => {
+    webSockets.on('gap', (gap) => { expect(gap).type.toBe<PublicationGap>() })
+  })
 })
 
 describe('topics', () => {
@@ -36,6 +42,18 @@ describe('topics', () => {
     expect<AsyncWebSocket['subscribeAsync']>().type.not.toBeCallableWith(42)
     expect<AsyncWebSocket['subscribeAsync']>().type.not.toBeCallableWith('room', { wildcard: true })
     expect<SubscribeOptions>().type.toBeAssignableFrom<Record<keyof SubscribeOptions, undefined>>()
+  })
+
+  test('tell whether other nodes take part', () => {
+    expect<Awaited<ReturnType<AsyncWebSocket['subscribeAsync']>>>().type.toBe<SubscribeResult>()
+    expect<PublishResult['bus']>().type.toBe<'ok' | FastifyError>()
+    expect<SubscribeResult['bus']>().type.toBe<BusState>()
+  })
+
+  test('go over any MQEmitter', () => {
+    expect<WebSocketAsyncOptions>().type.toBeAssignableFrom({ pubsub: mqemitter() })
+    expect<WebSocketAsyncOptions>().type.toBeAssignableFrom({ pubsub: mqemitterRedis() })
+    expect<WebSocketAsyncOptions>().type.not.toBeAssignableFrom({ pubsub: new EventEmitter() })
   })
 
   test('are published on', () => {

@@ -1,0 +1,182 @@
+import { spawn } from 'node:child_process'
+import { EventEmitter, once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
+import { findFreePort, findRedis, needs } from '../fixtures/programs.js'
+import { startRedis } from '../fixtures/redis.js'
+
+const SUBSCRIBERS = 100
+const MESSAGES = 1000
+const OUTAGE = 5000
+
+const redis = findRedis()
+
+type Line = { msg: string, topic?: string, missed?: number, unpublished?: number }
+type Published = { delivered: number, bus: string }[]
+
+/** An app in a process of its own. */
+class Node {
+  readonly name: string
+  readonly #child
+  readonly #log = new EventEmitter()
+  readonly lines: Line[] = []
+  #origin = ''
+  #count = 0
+
+  constructor (name: string, redisPort: number) {
+    this.name = name
+    const server = fileURLToPath(new URL('../fixtures/node-server.ts', import.meta.url))
+    this.#child = spawn(process.execPath, ['--import', 'tsx', server, `${redisPort}`], { stdio: ['ignore', 'pipe', 'inherit'] })
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      this.lines.push(JSON.parse(line))
+      this.#log.emit('line')
+    })
+  }
+
+  get isAlive (): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  async listen (): Promise<void> {
+    const { msg } = await this.hear('Server listening')
+    this.#origin = new URL(msg.slice(msg.indexOf('http'))).host
+  }
+
+  /** A line of the log, also one that was written before. */
+  async hear (text: string): Promise<Line> {
+    for (;;) {
+      const line = this.lines.find(({ msg }) => msg.includes(text))
+      if (line !== undefined) return line
+      await once(this.#log, 'line')
+    }
+  }
+
+  /** Publishes the next ones of its messages, numbered. */
+  async publish (count: number): Promise<Published> {
+    const messages = Array.from({ length: count }, () => `${this.name} ${this.#count++}`)
+    const response = await fetch(`http://${this.#origin}/publish`, {
+      method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ topic: 'news', messages })
+    })
+    return await response.json() as Published
+  }
+
+  async subscribe (): Promise<Subscriber> {
+    const subscriber = new Subscriber(new WebSocket(`ws://${this.#origin}/subscribe/news`))
+    await subscriber.received((texts) => texts.length === 1)
+    return subscriber
+  }
+
+  async end (): Promise<number | null> {
+    const exited = once(this.#child, 'exit')
+    this.#child.kill('SIGTERM')
+    await exited
+    return this.#child.exitCode
+  }
+
+  kill (): void {
+    this.#child.kill('SIGKILL')
+  }
+}
+
+class Subscriber {
+  readonly socket: WebSocket
+  readonly texts: string[] = []
+
+  constructor (socket: WebSocket) {
+    this.socket = socket
+    socket.on('message', (data) => this.texts.push(data.toString()))
+  }
+
+  async received (isAll: (texts: string[]) => boolean): Promise<void> {
+    while (!isAll(this.texts)) await once(this.socket, 'message')
+  }
+
+  /** The numbers of what the node published, as they came. */
+  from ({ name }: Node): number[] {
+    return this.texts.filter((text) => text.startsWith(`${name} `)).map((text) => Number(text.slice(name.length + 1)))
+  }
+}
+
+async function startNode (t: Test, name: string, redisPort: number): Promise<Node> {
+  const node = new Node(name, redisPort)
+  t.teardown(() => { node.kill() })
+  await node.listen()
+  return node
+}
+
+const isRising = (numbers: number[]) => numbers.every((number, i) => i === 0 || number > numbers[i - 1]!)
+const sum = (numbers: number[]) => numbers.reduce((total, each) => total + each, 0)
+
+t.test('two processes that a Redis connects, which goes away and comes back', { ...needs('redis-server', redis), timeout: 90_000 }, async (t) => {
+  if (redis === undefined) throw new Error('no redis-server was found')
+  const port = await findFreePort()
+  const { stop } = await startRedis(t, redis, port)
+  const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name, port)))
+  const groups = await Promise.all(nodes.map((node) => Promise.all(Array.from({ length: SUBSCRIBERS }, () => node.subscribe()))))
+  const subscribers = groups.flat()
+  t.teardown(() => subscribers.forEach(({ socket }) => socket.terminate()))
+  t.same(new Set(subscribers.map(({ texts }) => texts.shift())), new Set(['bus: ok']))
+
+  await t.test(`${MESSAGES} messages of each come to all subscribers of both, in order`, async (t) => {
+    for (const published of await Promise.all(nodes.map((node) => node.publish(MESSAGES)))) {
+      t.same(published, Array(MESSAGES).fill({ delivered: SUBSCRIBERS, bus: 'ok' }))
+    }
+    await Promise.all(subscribers.map((subscriber) => subscriber.received((texts) => texts.length >= 2 * MESSAGES)))
+    const numbers = Array.from({ length: MESSAGES }, (_, i) => i)
+    for (const node of nodes) {
+      t.ok(subscribers.every((subscriber) => String(subscriber.from(node)) === String(numbers)), `what ${node.name} published`)
+    }
+  })
+
+  await t.test(`without it for ${OUTAGE} ms each goes on by itself`, async (t) => {
+    await stop()
+    const [end, published]: [number, Published] = [performance.now() + OUTAGE, []]
+    while (performance.now() < end) {
+      published.push(...(await Promise.all(nodes.map((node) => node.publish(1)))).flat())
+      await delay(50)
+    }
+    t.ok(published.length > 20)
+    t.same(published, published.map(() => ({ delivered: SUBSCRIBERS, bus: 'FST_WSA_BUS_LOST' })), 'who published is told; subscribers here get it')
+    for (const node of nodes) {
+      t.ok(node.isAlive)
+      t.equal(node.lines.filter(({ msg }) => msg === 'websocket bus lost').length, 1, 'which is logged once')
+    }
+    const latecomer = await nodes[0]!.subscribe()
+    t.match(latecomer.texts[0], /FST_WSA_BUS_LOST|websocket bus/i, 'who subscribes is told, and has what is published here')
+    latecomer.socket.terminate()
+  })
+
+  await t.test('when it is back, so are the others, and the gap is told', async (t) => {
+    await startRedis(t, redis, port)
+    await Promise.all(nodes.map((node) => node.hear('websocket bus found')))
+    const missed = (node: Node) => sum(node.lines.filter(({ msg }) => msg === 'websocket publications missed').map(({ missed }) => missed ?? 0))
+    // The connection that publishes may be back before the one that receives
+    const isBack = (subscriber: Subscriber, node: Node, since: number) => (subscriber.from(node).at(-1) ?? 0) >= since
+    const counts = nodes.map((node, i) => groups[i]![0]!.from(node).length)
+    const areBack = () => nodes.every((node, i) => subscribers.every((subscriber) => isBack(subscriber, node, counts[i]!)))
+    while (!areBack()) {
+      await Promise.all(nodes.map((node) => node.publish(1)))
+      await delay(50)
+    }
+    for (const published of await Promise.all(nodes.map((node) => node.publish(100)))) {
+      t.same(published, Array(100).fill({ delivered: SUBSCRIBERS, bus: 'ok' }))
+    }
+    for (const [i, node] of nodes.entries()) {
+      const other = 1 - i
+      const all = groups[i]!.map((subscriber) => subscriber.from(node))
+      await Promise.all(groups[other]!.map((subscriber) => subscriber.received(() => subscriber.from(node).at(-1) === all[0]!.at(-1))))
+      t.ok(all.every((numbers) => String(numbers) === String(all[0]!.map((_, i) => i))), 'subscribers here missed nothing')
+      for (const subscriber of groups[other]!.slice(0, 3)) {
+        const numbers = subscriber.from(node)
+        t.ok(isRising(numbers))
+        t.equal(numbers.length + missed(nodes[other]!), all[0]!.length, 'what subscribers there missed is told, to the message')
+      }
+      t.ok(missed(nodes[other]!) > 10)
+    }
+  })
+
+  for (const node of nodes) t.equal(await node.end(), 0)
+})
