@@ -1,0 +1,49 @@
+import { readFile } from 'node:fs/promises'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { Redis } from 'ioredis'
+import mqemitterRedis from 'mqemitter-redis'
+import websocketAsync from '../../index.js' // in your app: 'fastify-websocket-async'
+import { chat } from '../chat.js'
+import { MemoryStore, RedisStore } from './store.js'
+
+export interface ChatOptions extends FastifyServerOptions {
+  /** The port of a Redis here, through which several processes are one chat. */
+  redisPort?: number | undefined
+}
+
+/** The chat, and at `/` a page for it. */
+export async function buildServer ({ redisPort, ...options }: ChatOptions = {}): Promise<FastifyInstance> {
+  const page = await readFile(new URL('page.html', import.meta.url))
+  const app = Fastify(options)
+
+  if (redisPort === undefined) {
+    await app.register(websocketAsync, { maxPayload: 4096 })
+    chat(app, new MemoryStore())
+  } else {
+    const pubsub = mqemitterRedis({ host: '127.0.0.1', port: redisPort, maxRetriesPerRequest: null })
+    // A command that finds no Redis fails at once, and nobody waits for it
+    const redis = new Redis({ host: '127.0.0.1', port: redisPort, enableOfflineQueue: false, maxRetriesPerRequest: 0, lazyConnect: true })
+    redis.on('error', (error) => app.log.warn({ err: error }, 'chat store lost'))
+    await redis.connect()
+    await app.register(websocketAsync, { maxPayload: 4096, pubsub })
+    app.addHook('onClose', async () => {
+      redis.disconnect()
+      await new Promise<void>((resolve) => pubsub.close(resolve))
+    })
+    chat(app, new RedisStore(redis, app.log))
+  }
+
+  app.get('/', (_request, reply) => reply.type('text/html; charset=utf-8').send(page))
+  return app
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const { PORT, REDIS_PORT } = process.env
+  const app = await buildServer({ logger: true, redisPort: REDIS_PORT ? Number(REDIS_PORT) : undefined })
+
+  // Once: a second Ctrl+C ends the process at once
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => app.close())
+
+  const address = await app.listen({ port: Number(PORT || 3000), host: '127.0.0.1' })
+  console.log(`Chat at ${address}/`)
+}

@@ -1,0 +1,124 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { Redis } from 'ioredis'
+
+export interface Member {
+  readonly id: string
+  readonly name: string
+  readonly room: string
+}
+
+export interface Said {
+  readonly id: string
+  readonly name: string
+  readonly text: string
+  /** When, in ms since 1970. */
+  readonly at: number
+}
+
+/** What a room knows besides what is being said. Nothing of it rejects. */
+export interface Store {
+  /** The last messages, the oldest first. */
+  history (room: string): Promise<Said[]>
+  remember (room: string, said: Said): Promise<void>
+  /** Has to be confirmed, by the same call, before `MEMBER_TTL` has passed. */
+  enter (member: Member): Promise<void>
+  leave (member: Member): Promise<void>
+  /** Their names, each once. `null`: not known now. */
+  present (room: string): Promise<string[] | null>
+}
+
+const HISTORY = 50
+const MEMBER_TTL = 15_000
+const ROOM_TTL = 24 * 3600 * 1000
+const MAX_ROOMS = 1000
+
+const namesOf = (members: Iterable<{ name: string }>) => [...new Set(Array.from(members, ({ name }) => name))].sort()
+
+interface Room {
+  readonly messages: Said[]
+  readonly members: Map<string, Member>
+}
+
+/** For one process. Of the rooms, the ones used last are kept. */
+export class MemoryStore implements Store {
+  readonly #rooms = new Map<string, Room>()
+
+  async history (room: string): Promise<Said[]> {
+    return this.#room(room).messages
+  }
+
+  async remember (room: string, said: Said): Promise<void> {
+    const { messages } = this.#room(room)
+    messages.push(said)
+    if (messages.length > HISTORY) messages.shift()
+  }
+
+  async enter (member: Member): Promise<void> {
+    this.#room(member.room).members.set(member.id, member)
+  }
+
+  async leave ({ id, room }: Member): Promise<void> {
+    this.#room(room).members.delete(id)
+  }
+
+  async present (room: string): Promise<string[]> {
+    return namesOf(this.#room(room).members.values())
+  }
+
+  #room (name: string): Room {
+    const room = this.#rooms.get(name) ?? { messages: [], members: new Map() }
+    this.#rooms.delete(name)
+    this.#rooms.set(name, room)
+    const [eldest] = this.#rooms.keys()
+    if (this.#rooms.size > MAX_ROOMS) this.#rooms.delete(eldest!)
+    return room
+  }
+}
+
+/** For many processes: of each room a list of what was said, and a sorted set of who is there, by when that expires. */
+export class RedisStore implements Store {
+  readonly #redis: Redis
+  readonly #log: FastifyBaseLogger
+
+  constructor (redis: Redis, log: FastifyBaseLogger) {
+    this.#redis = redis
+    this.#log = log
+  }
+
+  async history (room: string): Promise<Said[]> {
+    const lines = await this.#try(this.#redis.lrange(messagesKey(room), 0, -1))
+    return (lines ?? []).map((line) => JSON.parse(line))
+  }
+
+  async remember (room: string, said: Said): Promise<void> {
+    const key = messagesKey(room)
+    await this.#try(this.#redis.multi().rpush(key, JSON.stringify(said)).ltrim(key, -HISTORY, -1).pexpire(key, ROOM_TTL).exec())
+  }
+
+  async enter (member: Member): Promise<void> {
+    const key = membersKey(member.room)
+    await this.#try(this.#redis.multi().zadd(key, Date.now() + MEMBER_TTL, JSON.stringify(member)).pexpire(key, MEMBER_TTL).exec())
+  }
+
+  async leave (member: Member): Promise<void> {
+    await this.#try(this.#redis.zrem(membersKey(member.room), JSON.stringify(member)))
+  }
+
+  async present (room: string): Promise<string[] | null> {
+    const members = await this.#try(this.#redis.zrangebyscore(membersKey(room), Date.now(), '+inf'))
+    return members && namesOf(members.map((member) => JSON.parse(member)))
+  }
+
+  /** While Redis is away people go on talking, without a history. */
+  async #try <Value> (answer: Promise<Value>): Promise<Value | null> {
+    try {
+      return await answer
+    } catch (error) {
+      this.#log.warn({ err: error }, 'chat store failed')
+      return null
+    }
+  }
+}
+
+const messagesKey = (room: string) => `chat:${room}:messages`
+const membersKey = (room: string) => `chat:${room}:members`
