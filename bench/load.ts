@@ -176,13 +176,15 @@ async function measure (task: Task): Promise<Measurement> {
   const { scenario, port } = task
   if (scenario.kind === 'upgrades') return await measureUpgrades(task)
   const connections = await connectAll(scenario.connections, port, scenario.path, scenario.isCompressed)
+  const stalled = await connectAll(scenario.stalled, port, scenario.path, scenario.isCompressed)
+  for (const { socket } of stalled) socket.pause()
   const failure = lossOf(connections)
   const meter = new Meter(amountOfMessage(scenario))
   try {
     startExchanges(scenario, connections, meter)
     return await observe(task, meter, failure)
   } finally {
-    await endAll(connections)
+    await endAll([...connections, ...stalled])
   }
 }
 

@@ -122,7 +122,7 @@ export class Bus {
     }
     if (this.#pending.bytes > this.#maxPendingBytes) return Promise.resolve(lost(`${this.#pending.bytes} bytes wait for the broker`))
     const payload = typeof data === 'string' ? { text: data } : { base64: data.toString('base64') }
-    return this.#emit({ topic, node: this.#node, sequence, count, ...payload }, Buffer.byteLength(data))
+    return this.#emit({ topic: toWire(topic), node: this.#node, sequence, count, ...payload }, Buffer.byteLength(data))
   }
 
   close (): void {
@@ -152,7 +152,7 @@ export class Bus {
     }
     const subscription: Subscription = { listener, counts, state: OK, isSure: false }
     subscription.state = this.#ask((answer) => {
-      this.#emitter.on(topic, listener, () => {
+      this.#emitter.on(toWire(topic), listener, () => {
         subscription.isSure = this.#loss === null
         subscription.state = OK
         answer()
@@ -163,15 +163,16 @@ export class Bus {
 
   #unsubscribe (topic: string, { listener }: Subscription): void {
     try {
-      this.#emitter.removeListener(topic, listener, () => {})
+      this.#emitter.removeListener(toWire(topic), listener, () => {})
     } catch (error) {
       this.#lose(error as Error)
     }
   }
 
   #receive (envelope: Envelope, counts: Recent<number>): void {
-    const { topic, node, sequence, count, text, base64 } = envelope
+    const { node, sequence, count, text, base64 } = envelope
     if (node === this.#node) return
+    const topic = fromWire(envelope.topic)
     const key = `${node} ${topic}`
     const last = counts.get(key)
     counts.set(key, count)
@@ -252,6 +253,15 @@ export class Bus {
 function statesOf (emitter: PubSub): EventEmitter[] {
   const { state, status } = emitter as { state?: unknown, status?: unknown }
   return [state, status].filter((events) => events instanceof EventEmitter)
+}
+
+// To Redis these are more than characters, so that a subscription would mean other topics
+function toWire (topic: string): string {
+  return topic.replace(/[%*?[\]\\^]/g, (character) => `%${character.charCodeAt(0).toString(16)}`)
+}
+
+function fromWire (topic: string): string {
+  return topic.replace(/%([0-9a-f]{2})/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)))
 }
 
 function lost (why: string, cause?: unknown): FastifyError {

@@ -91,6 +91,21 @@ t.test('what matches several subscriptions, or comes again, is received once', a
   t.same(b.gaps, [])
 })
 
+t.test('what is special to a broker is not, in a topic', async (t) => {
+  const emitter = mqemitter()
+  const [a, b] = [newBus(t, emitter), newBus(t, emitter)]
+  const topics: string[] = []
+  const { on } = emitter
+  emitter.on = (topic, ...rest) => {
+    topics.push(topic)
+    return on.call(emitter, topic, ...rest)
+  }
+  for (const topic of ['room/*', 'room/[^a]?\\/+', '%2a', '50%']) await b.bus.join(topic)
+  t.notOk(topics.some((topic) => /[*?[\]\\^]/.test(topic)))
+  for (const topic of ['room/*', 'room/x', 'room/[^a]?\\/b', '%2a', '*', '50%']) await a.bus.publish(topic, topic)
+  t.same(b.received.map(([topic, data]) => [topic, data]), ['room/*', 'room/[^a]?\\/b', '%2a', '50%'].map((topic) => [topic, topic]))
+})
+
 t.test('what others send through the emitter is not taken for a publication', (t) => {
   const { bus, emitter, received, gaps } = newBus(t, new ManualEmitter())
   bus.join('room')

@@ -20,15 +20,16 @@ export async function buildServer ({ redisPort, ...options }: ChatOptions = {}):
     await app.register(websocketAsync, { maxPayload: 4096 })
     chat(app, new MemoryStore())
   } else {
-    const pubsub = mqemitterRedis({ host: '127.0.0.1', port: redisPort, maxRetriesPerRequest: null })
-    // A command that finds no Redis fails at once, and nobody waits for it
-    const redis = new Redis({ host: '127.0.0.1', port: redisPort, enableOfflineQueue: false, maxRetriesPerRequest: 0, lazyConnect: true })
+    const options = { host: '127.0.0.1', port: redisPort, enableAutoPipelining: true }
+    // These try for as long as it takes; with the other a command that finds no Redis fails at once, and nobody waits for it
+    const forever = { ...options, maxRetriesPerRequest: null }
+    const [pubConn, subConn] = [new Redis(forever), new Redis(forever)]
+    const redis = new Redis({ ...options, maxRetriesPerRequest: 0, enableOfflineQueue: false, lazyConnect: true })
     redis.on('error', (error) => app.log.warn({ err: error }, 'chat store lost'))
     await redis.connect()
-    await app.register(websocketAsync, { maxPayload: 4096, pubsub })
+    await app.register(websocketAsync, { maxPayload: 4096, pubsub: mqemitterRedis({ pubConn, subConn }) })
     app.addHook('onClose', async () => {
-      redis.disconnect()
-      await new Promise<void>((resolve) => pubsub.close(resolve))
+      for (const connection of [redis, pubConn, subConn]) connection.disconnect()
     })
     chat(app, new RedisStore(redis, app.log))
   }
