@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
@@ -14,6 +15,7 @@ import type { Rounds } from './rounds.js'
 import { NOT_SENT, Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
 import type { SubscribeOptions, SubscribeResult, Topics } from './topics.js'
 import { PingTransport, sendTransport } from './transport.js'
+import { Unmasker } from './unmask.js'
 
 /** A message, and the connection on which it came. */
 export type WebSocketMessage = Message<AsyncWebSocket>
@@ -70,6 +72,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   readonly #outgoing: SendTransport
   readonly #sender: Sender
   readonly #keepAlive: KeepAlive
+  readonly #unmasker: Unmasker | undefined
   readonly #readers: number // listeners for the data of the transport, one of them ws's
   /** @internal What it is subscribed to. */
   topics: Set<string> | undefined
@@ -114,6 +117,10 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     // Without a count of its bytes, as under injectWS, nothing tells whether the peer lives
     this.#keepAlive = new KeepAlive(new PingTransport(socket, transport, this.#queue, on), 'bytesRead' in transport ? keepAlive : null, owner.rounds)
 
+    if (transport instanceof Socket) {
+      this.#unmasker = new Unmasker()
+      transport.prependListener('data', on.data) // before ws
+    }
     this.#readers = transport.listenerCount('data')
     socket.onClosing = on.closing
     socket.onTerminating = on.terminating
@@ -129,6 +136,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     terminating (this: object, cause?: CloseCause) { of(this).#leaveOpen(cause ?? 'terminated') },
     closing (this: object, code: number, reason: string) { of(this).#socketOnClosing(code, reason) },
     close (this: object, code: number, reason: Buffer) { of(this).#socketOnClose(code, reason.toString()) },
+    data (this: object, chunk: Buffer) { of(this).#unmasker?.read(chunk) },
     error (this: object, error: Error) { of(this).#socketOnError(error) }, // without a listener it would end the process
     message (this: object, bytes: Buffer, isBinary: boolean) { of(this).#socketOnMessage(bytes, isBinary) },
     pong (this: object, payload: Buffer) { of(this).#keepAlive.pongOnReceive(payload.toString('latin1')) },

@@ -1,9 +1,10 @@
+import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import type { AsyncWebSocket, WebSocketAsyncOptions } from '../../index.js'
+import type { AsyncWebSocket, WebSocketAsyncOptions, WebSocketMessage } from '../../index.js'
 import { buildApp, connectTo, listen } from '../fixtures/app.js'
 import { frame, openRaw } from '../fixtures/raw-client.js'
 
@@ -87,6 +88,8 @@ t.test('messages that wait for room keep their order, which raw ones keep too; a
   t.pass('no counterexample')
 })
 
+const hash = (bytes: Buffer) => createHash('sha1').update(bytes).digest('base64')
+
 const incoming = fc.record({
   sizes: fc.array(fc.oneof(fc.nat(200), fc.constantFrom(0, 125, 126, 65_535, 65_536)), { minLength: 1, maxLength: 30 }),
   cuts: fc.array(fc.nat(), { maxLength: 20 }),
@@ -108,23 +111,24 @@ t.test('however the bytes are split, every message is received once, in order, i
       signal: () => ws.receiveMessageAsync({ signal: AbortSignal.timeout(1) })
     }
     for (let i = 0, count = 0; !ws.hasEnded; i++) {
-      const message = await receive[ways[i % ways.length] as string]?.() as { length: number } | null
-      if (message !== null) await ws.sendAsync(`${count++}:${message.length}`)
+      const message = await receive[ways[i % ways.length] as string]?.() as WebSocketMessage | null
+      if (message !== null) await ws.sendAsync(`${count++}:${hash(message.bytes)}`)
     }
   })
   const port = await listen(app)
   await fc.assert(fc.asyncProperty(incoming, async ({ sizes, cuts, ...rest }) => {
     ways = rest.ways
     const client = await openRaw(t, port, '/')
-    const bytes = Buffer.concat(sizes.map((size) => frame(Buffer.alloc(size, 'x'))))
+    const messages = sizes.map((size) => randomBytes(size))
+    const bytes = Buffer.concat(messages.map((message) => frame(message, { opcode: 2 })))
     const places = cuts.map((cut) => cut % bytes.length).sort((a, b) => a - b)
     for (const [i, place] of [...places, bytes.length].entries()) {
       client.write(bytes.subarray(places[i - 1] ?? 0, place))
       await setImmediate()
     }
-    for (const [i, size] of sizes.entries()) {
+    for (const [i, message] of messages.entries()) {
       const text = await client.text()
-      if (text !== `${i}:${size}`) throw new Error(`expected ${i}:${size}, saw ${text}`)
+      if (text !== `${i}:${hash(message)}`) throw new Error(`message ${i}, of ${message.length} bytes, came as ${text}`)
     }
     client.socket.destroy()
     await client.closed

@@ -1,0 +1,81 @@
+/** A shorter payload is left to `ws`, in bytes: there is nothing to gain. */
+const MIN_SIZE = 32
+
+/** So many bytes of a header tell how long the frame is (RFC 6455, section 5.2). */
+const SIZED_HEADER = 10
+
+/** In place of where a frame ends: its header is cut. */
+const CUT = -1
+
+// A mask, turned to where a word begins
+const mask = new Uint8Array(4)
+const maskWord = new Int32Array(mask.buffer)
+
+/**
+ * Takes the masks off what a client sends, word by word, before `ws` does it byte by byte. A frame that one read has as a
+ * whole becomes the same frame with a mask of zeros (RFC 6455, section 5.3), at which `ws` has nothing to do; any other
+ * stays as it is. So what was read still says the same, whatever `ws` makes of it.
+ */
+export class Unmasker {
+  #left = 0 // bytes until the next frame begins
+  #cutHeader: Buffer | undefined
+
+  /** Is given all that comes after the handshake, in order, and changes it in place. */
+  read (chunk: Buffer): void {
+    let at = this.#firstFrame(chunk)
+    let end
+    let words: Int32Array | undefined
+    while (at < chunk.length && (end = endOfFrame(chunk, at)) !== CUT) {
+      const start = startOfPayload(chunk, at)
+      if (end - start >= MIN_SIZE && end <= chunk.length && isMasked(chunk, at)) {
+        words ??= new Int32Array(chunk.buffer, 0, chunk.buffer.byteLength >> 2)
+        unmask(chunk, start, end, words)
+      }
+      at = end
+    }
+    if (at < chunk.length) this.#cutHeader = Buffer.from(chunk.subarray(at))
+    else this.#left = at - chunk.length
+  }
+
+  #firstFrame (chunk: Buffer): number {
+    const cut = this.#cutHeader
+    if (cut === undefined) return this.#left
+    const header = Buffer.concat([cut, chunk.subarray(0, SIZED_HEADER)])
+    const end = endOfFrame(header, 0)
+    this.#cutHeader = end === CUT ? header : undefined
+    return end === CUT ? chunk.length : end - cut.length
+  }
+}
+
+function isMasked (bytes: Buffer, at: number): boolean {
+  return bytes[at + 1]! > 127
+}
+
+function startOfPayload (bytes: Buffer, at: number): number {
+  const size = bytes[at + 1]! & 127
+  const sized = size < 126 ? 2 : size === 126 ? 4 : SIZED_HEADER
+  return at + sized + (isMasked(bytes, at) ? 4 : 0)
+}
+
+function endOfFrame (bytes: Buffer, at: number): number {
+  if (at + 2 > bytes.length) return CUT
+  const size = bytes[at + 1]! & 127
+  const start = startOfPayload(bytes, at)
+  if (size < 126) return start + size
+  if (size === 126) return at + 4 > bytes.length ? CUT : start + bytes.readUInt16BE(at + 2)
+  return at + SIZED_HEADER > bytes.length ? CUT : start + bytes.readUInt32BE(at + 2) * 2 ** 32 + bytes.readUInt32BE(at + 6)
+}
+
+/** @param words all that the bytes are a part of */
+function unmask (bytes: Buffer, start: number, end: number, words: Int32Array): void {
+  const base = bytes.byteOffset
+  const from = start - 4
+  const unaligned = -(base + start) & 3
+  for (let i = 0; i < 4; i++) mask[i] = bytes[from + ((i + unaligned) & 3)]!
+  for (let at = start; at < start + unaligned; at++) bytes[at]! ^= bytes[at - 4]!
+  const word = maskWord[0]!
+  const last = (base + end) >> 2
+  for (let i = (base + start + unaligned) >> 2; i < last; i++) words[i]! ^= word
+  for (let i = 0, at = (last << 2) - base; at < end; i++, at++) bytes[at]! ^= mask[i]!
+  bytes.fill(0, from, start)
+}
