@@ -15,7 +15,7 @@ import type { Rounds } from './rounds.js'
 import { NOT_SENT, Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
 import type { SubscribeOptions, SubscribeResult, Topics } from './topics.js'
 import { PingTransport, sendTransport } from './transport.js'
-import { Unmasker } from './unmask.js'
+import { unmask, type Rest } from './unmask.js'
 
 /** A message, and the connection on which it came. */
 export type WebSocketMessage = Message<AsyncWebSocket>
@@ -72,7 +72,6 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   readonly #outgoing: SendTransport
   readonly #sender: Sender
   readonly #keepAlive: KeepAlive
-  readonly #unmasker: Unmasker | undefined
   readonly #readers: number // listeners for the data of the transport, one of them ws's
   /** @internal What it is subscribed to. */
   topics: Set<string> | undefined
@@ -94,6 +93,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   #hasReceived = false
   #isDraining = false // the app is closing: what was received may be answered, no more is taken
   #isToldOfEnd = false // by a `null`, while draining
+  #rest: Rest = 0 // of what was read
   #receivedMessages = 0
   #receivedBytes = 0
   #discarded = 0 // of the received: they came when no more were taken
@@ -117,10 +117,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     // Without a count of its bytes, as under injectWS, nothing tells whether the peer lives
     this.#keepAlive = new KeepAlive(new PingTransport(socket, transport, this.#queue, on), 'bytesRead' in transport ? keepAlive : null, owner.rounds)
 
-    if (transport instanceof Socket) {
-      this.#unmasker = new Unmasker()
-      transport.prependListener('data', on.data) // before ws
-    }
+    if (transport instanceof Socket) transport.prependListener('data', on.data) // before ws: what is read is its own
     this.#readers = transport.listenerCount('data')
     socket.onClosing = on.closing
     socket.onTerminating = on.terminating
@@ -136,7 +133,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     terminating (this: object, cause?: CloseCause) { of(this).#leaveOpen(cause ?? 'terminated') },
     closing (this: object, code: number, reason: string) { of(this).#socketOnClosing(code, reason) },
     close (this: object, code: number, reason: Buffer) { of(this).#socketOnClose(code, reason.toString()) },
-    data (this: object, chunk: Buffer) { of(this).#unmasker?.read(chunk) },
+    data (this: object, chunk: Buffer) { of(this).#transportOnData(chunk) },
     error (this: object, error: Error) { of(this).#socketOnError(error) }, // without a listener it would end the process
     message (this: object, bytes: Buffer, isBinary: boolean) { of(this).#socketOnMessage(bytes, isBinary) },
     pong (this: object, payload: Buffer) { of(this).#keepAlive.pongOnReceive(payload.toString('latin1')) },
@@ -441,6 +438,10 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   #discard (bytes: Buffer, reason: string): void {
     this.#discarded++
     this.#owner.dropped(this, 'in', reason, bytes.length)
+  }
+
+  #transportOnData (chunk: Buffer): void {
+    this.#rest = unmask(chunk, this.#rest)
   }
 
   #socketOnMessage (bytes: Buffer, isBinary: boolean): void {

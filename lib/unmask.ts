@@ -11,40 +11,39 @@ const CUT = -1
 const mask = new Uint8Array(4)
 const maskWord = new Int32Array(mask.buffer)
 
+/** What a read begins with: so many bytes of a frame that began before, or a frame whose header was cut after these bytes. */
+export type Rest = number | Buffer
+
 /**
  * Takes the masks off what a client sends, word by word, before `ws` does it byte by byte. A frame that one read has as a
  * whole becomes the same frame with a mask of zeros (RFC 6455, section 5.3), at which `ws` has nothing to do; any other
  * stays as it is. So what was read still says the same, whatever `ws` makes of it.
+ * @param chunk a read, in the order of reads. It is changed in place
+ * @param rest what the one before has left, or 0 for the first
+ * @returns what is left of this one
  */
-export class Unmasker {
-  #left = 0 // bytes until the next frame begins
-  #cutHeader: Buffer | undefined
-
-  /** Is given all that comes after the handshake, in order, and changes it in place. */
-  read (chunk: Buffer): void {
-    let at = this.#firstFrame(chunk)
-    let end
-    let words: Int32Array | undefined
-    while (at < chunk.length && (end = endOfFrame(chunk, at)) !== CUT) {
-      const start = startOfPayload(chunk, at)
-      if (end - start >= MIN_SIZE && end <= chunk.length && isMasked(chunk, at)) {
-        words ??= new Int32Array(chunk.buffer, 0, chunk.buffer.byteLength >> 2)
-        unmask(chunk, start, end, words)
-      }
-      at = end
-    }
-    if (at < chunk.length) this.#cutHeader = Buffer.from(chunk.subarray(at))
-    else this.#left = at - chunk.length
-  }
-
-  #firstFrame (chunk: Buffer): number {
-    const cut = this.#cutHeader
-    if (cut === undefined) return this.#left
-    const header = Buffer.concat([cut, chunk.subarray(0, SIZED_HEADER)])
+export function unmask (chunk: Buffer, rest: Rest): Rest {
+  let at = 0
+  if (typeof rest === 'number') {
+    at = rest
+  } else {
+    const header = Buffer.concat([rest, chunk.subarray(0, SIZED_HEADER)])
     const end = endOfFrame(header, 0)
-    this.#cutHeader = end === CUT ? header : undefined
-    return end === CUT ? chunk.length : end - cut.length
+    if (end === CUT) return header
+    at = end - rest.length
   }
+  let words: Int32Array | undefined
+  while (at < chunk.length) {
+    const end = endOfFrame(chunk, at)
+    if (end === CUT) return Buffer.from(chunk.subarray(at))
+    const start = startOfPayload(chunk, at)
+    if (end - start >= MIN_SIZE && end <= chunk.length && isMasked(chunk, at)) {
+      words ??= new Int32Array(chunk.buffer, 0, chunk.buffer.byteLength >> 2)
+      unmaskPayload(chunk, start, end, words)
+    }
+    at = end
+  }
+  return at - chunk.length
 }
 
 function isMasked (bytes: Buffer, at: number): boolean {
@@ -67,7 +66,7 @@ function endOfFrame (bytes: Buffer, at: number): number {
 }
 
 /** @param words all that the bytes are a part of */
-function unmask (bytes: Buffer, start: number, end: number, words: Int32Array): void {
+function unmaskPayload (bytes: Buffer, start: number, end: number, words: Int32Array): void {
   const base = bytes.byteOffset
   const from = start - 4
   const unaligned = -(base + start) & 3
