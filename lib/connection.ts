@@ -7,7 +7,7 @@ import { assertClose, ConnectionEndedError, describeEnd, WebSocketCloseError, ty
 import type { Publication } from './frame.js'
 import { KeepAlive } from './keep-alive.js'
 import { Message } from './message.js'
-import type { ObservedSocket } from './observed-socket.js'
+import type { ObservedSocket, SocketObserver } from './observed-socket.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
 import { ReceiveQueue, type Amount } from './receive-queue.js'
@@ -109,36 +109,39 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#settings = settings
     this.#owner = owner
     const { receiveLimits, sendLimits, keepAlive } = settings
-    const on = AsyncWebSocket.#listeners
-    this.#queue = new ReceiveQueue(socket.extensions === '' ? receiveLimits.plain : receiveLimits.compressed, socket)
-    this.#outgoing = sendTransport(socket, transport, settings)
+    const on = AsyncWebSocket.#transportListeners
+    const isCompressed = socket.extensions !== ''
+    this.#queue = new ReceiveQueue(isCompressed ? receiveLimits.compressed : receiveLimits.plain, socket)
+    this.#outgoing = sendTransport(socket, transport, isCompressed, settings)
     this.#sender = new Sender(this.#outgoing, sendLimits)
-    socket.outgoing = this.#sender
     // Without a count of its bytes, as under injectWS, nothing tells whether the peer lives
-    this.#keepAlive = new KeepAlive(new PingTransport(socket, transport, this.#queue, on), 'bytesRead' in transport ? keepAlive : null, owner.rounds)
+    this.#keepAlive = new KeepAlive(new PingTransport(socket, transport, this.#queue, on.resume), 'bytesRead' in transport ? keepAlive : null, owner.rounds)
 
-    if (transport instanceof Socket) transport.prependListener('data', on.data) // before ws: what is read is its own
-    this.#readers = transport.listenerCount('data')
-    socket.onClosing = on.closing
-    socket.onTerminating = on.terminating
     link(socket, this)
     link(transport, this)
-    socket.on('close', on.close).on('error', on.error).on('message', on.message)
+    socket.observer = AsyncWebSocket.#observer
+    if (transport instanceof Socket) transport.prependListener('data', on.data) // before ws: what is read is nobody else's
     transport.prependListener('end', on.end) // before ws ends our side
+    this.#readers = transport.listenerCount('data')
     this.#keepAlive.start()
   }
 
-  /** The same for all connections: closures of their own would be a quarter of what an idle one costs. */
-  static readonly #listeners = {
-    terminating (this: object, cause?: CloseCause) { of(this).#leaveOpen(cause ?? 'terminated') },
-    closing (this: object, code: number, reason: string) { of(this).#socketOnClosing(code, reason) },
-    close (this: object, code: number, reason: Buffer) { of(this).#socketOnClose(code, reason.toString()) },
+  // The same for all connections: closures of their own would be a quarter of what an idle one costs
+  static readonly #observer: SocketObserver = {
+    onMessage (socket, bytes, isBinary) { of(socket).#socketOnMessage(bytes, isBinary) },
+    onPong (socket, payload) { of(socket).#keepAlive.pongOnReceive(payload.toString('latin1')) },
+    onError (socket, error) { of(socket).#socketOnError(error) },
+    onClose (socket, code, reason) { of(socket).#socketOnClose(code, reason.toString()) },
+    onSending (socket) { of(socket).#sender.handOver() },
+    onWriting (socket) { of(socket).#sender.flush() },
+    onClosing (socket, code, reason) { of(socket).#socketOnClosing(code, reason) },
+    onTerminating (socket, cause = 'terminated') { of(socket).#leaveOpen(cause) }
+  }
+
+  static readonly #transportListeners = {
     data (this: object, chunk: Buffer) { of(this).#transportOnData(chunk) },
-    error (this: object, error: Error) { of(this).#socketOnError(error) }, // without a listener it would end the process
-    message (this: object, bytes: Buffer, isBinary: boolean) { of(this).#socketOnMessage(bytes, isBinary) },
-    pong (this: object, payload: Buffer) { of(this).#keepAlive.pongOnReceive(payload.toString('latin1')) },
-    resume (this: object) { of(this).#keepAlive.readingOnResume() },
-    end (this: object) { of(this).#transportOnEnd() }
+    end (this: object) { of(this).#transportOnEnd() },
+    resume (this: object) { of(this).#keepAlive.readingOnResume() }
   }
 
   /** The application's own: typed by the interface `WebSocketData`, which an application augments. */

@@ -18,7 +18,7 @@ export interface KeepAliveTransport {
   readonly inboundBytes: number
   /** Reading is paused: the peer's answer would not be seen. */
   readonly isPaused: boolean
-  /** From here on pongs are told, and that reading goes on. */
+  /** From here on it is told when reading goes on. */
   listen (): void
   ping (payload: string): void
   /** Reads on, up to a bound, although reading is paused. */

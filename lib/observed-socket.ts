@@ -1,43 +1,53 @@
 import type { WebSocket } from 'ws'
 import type { CloseCause } from './close.js'
 
-/** What was given to be sent past the socket, and must go out before what is sent through it. */
-export interface Outgoing {
-  /** Called before a message is sent by the application. */
-  handOver (): void
-  /** Called before `ws` writes anything else: a ping, a pong, a close frame. */
-  flush (): void
+/** Who hears first what happens to a socket. */
+export interface SocketObserver {
+  onMessage (socket: ObservedSocket, bytes: Buffer, isBinary: boolean): void
+  onPong (socket: ObservedSocket, payload: Buffer): void
+  onError (socket: ObservedSocket, error: Error): void
+  onClose (socket: ObservedSocket, code: number, reason: Buffer): void
+  /** The application sends a message. What was given to be sent before must go out first. */
+  onSending (socket: ObservedSocket): void
+  /** `ws` writes something else: a ping, a pong, a close frame. What was kept to be written must be. */
+  onWriting (socket: ObservedSocket): void
+  /** The socket stops to be open because a close frame was written: ours, or the answer to the peer's. */
+  onClosing (socket: ObservedSocket, code: number, reason: string): void
+  /** It stops to be open because it is cut off. */
+  onTerminating (socket: ObservedSocket, cause: CloseCause | undefined): void
 }
 
 export interface ObservedSocket extends WebSocket {
+  observer: SocketObserver | undefined
   /** What was sent, by whomever. */
   sentMessages: number
   sentBytes: number
-  outgoing: Outgoing | undefined
-  /** The socket stops to be open because a close frame was written: ours, or the answer to the peer's. */
-  onClosing: ((this: ObservedSocket, code: number, reason: string) => void) | undefined
-  /** It stops to be open because it is cut off. */
-  onTerminating: ((this: ObservedSocket, cause?: CloseCause) => void) | undefined
-  /** Sends without a word to `outgoing`: for itself. */
+  /** Sends a message of the observer's own. */
   sendNext: WebSocket['send']
   /** @param cause why, where it is not the application's doing */
   terminate (cause?: CloseCause): void
 }
 
 /**
- * `ws`'s socket, which counts what it sends and tells at once when it stops to be open: by itself `ws` is silent until the TCP
- * connection is gone, which takes as long as the peer likes.
+ * `ws`'s socket, which counts what it sends, and has an observer in place of listeners, which every connection would pay for.
+ * That one is told at once when the socket stops to be open: by itself `ws` is silent until the TCP connection is gone, which
+ * takes as long as the peer likes.
  */
 export function observed (Base: typeof WebSocket): typeof WebSocket {
   return class ObservedWebSocket extends Base {
+    observer: SocketObserver | undefined
     sentMessages = 0
     sentBytes = 0
-    outgoing: ObservedSocket['outgoing']
-    onClosing: ObservedSocket['onClosing']
-    onTerminating: ObservedSocket['onTerminating']
+
+    override emit (name: string | symbol, ...args: unknown[]): boolean {
+      const { observer } = this
+      if (observer === undefined) return super.emit(name, ...args)
+      tell(observer, this as unknown as ObservedSocket, name, args)
+      return this.listenerCount(name) > 0 && super.emit(name, ...args) // an error that nobody else hears is none
+    }
 
     override send (...args: unknown[]): void {
-      if (this.readyState === this.OPEN) this.outgoing?.handOver()
+      if (this.readyState === this.OPEN) this.observer?.onSending(this as unknown as ObservedSocket)
       this.sendNext(...args)
     }
 
@@ -50,28 +60,37 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
     }
 
     override ping (...args: unknown[]): void {
-      this.outgoing?.flush()
+      this.observer?.onWriting(this as unknown as ObservedSocket)
       Reflect.apply(super.ping, this, args)
     }
 
     override pong (...args: unknown[]): void {
-      this.outgoing?.flush()
+      this.observer?.onWriting(this as unknown as ObservedSocket)
       Reflect.apply(super.pong, this, args)
     }
 
     override terminate (cause?: CloseCause): void {
       const wasOpen = this.readyState === this.OPEN
-      this.outgoing?.flush()
+      this.observer?.onWriting(this as unknown as ObservedSocket)
       super.terminate()
-      if (wasOpen) this.onTerminating?.call(this as unknown as ObservedSocket, cause)
+      if (wasOpen) this.observer?.onTerminating(this as unknown as ObservedSocket, cause)
     }
 
     override close (code?: number, reason?: string | Buffer): void {
       const wasOpen = this.readyState === this.OPEN
-      if (wasOpen) this.outgoing?.flush()
+      if (wasOpen) this.observer?.onWriting(this as unknown as ObservedSocket)
       super.close(code, reason)
-      if (wasOpen && this.readyState !== this.OPEN) this.onClosing?.call(this as unknown as ObservedSocket, code ?? 1005, String(reason ?? ''))
+      if (wasOpen && this.readyState !== this.OPEN) this.observer?.onClosing(this as unknown as ObservedSocket, code ?? 1005, String(reason ?? ''))
     }
+  }
+}
+
+function tell (observer: SocketObserver, socket: ObservedSocket, name: string | symbol, args: any[]): void {
+  switch (name) { // with what `ws` emits
+    case 'message': return observer.onMessage(socket, args[0], args[1])
+    case 'pong': return observer.onPong(socket, args[0])
+    case 'error': return observer.onError(socket, args[0])
+    case 'close': return observer.onClose(socket, args[0], args[1])
   }
 }
 

@@ -11,9 +11,9 @@ import type { SendTransport } from './sender.js'
  * What the sender sees of `ws`. Messages of a server are framed here, where nothing has to be compressed and the class of
  * the socket is not the application's: then `send` may mean more than to frame.
  */
-export function sendTransport (socket: ObservedSocket, stream: Duplex, { server }: Settings): SendTransport {
+export function sendTransport (socket: ObservedSocket, stream: Duplex, isCompressed: boolean, { server }: Settings): SendTransport {
   const isClient = socket.url !== undefined
-  const isFramedHere = !isClient && socket.extensions === '' && server.WebSocket === undefined
+  const isFramedHere = !isClient && !isCompressed && server.WebSocket === undefined
   return isFramedHere ? new Outbox(socket, stream) : new SocketTransport(socket, stream)
 }
 
@@ -43,24 +43,18 @@ class SocketTransport implements SendTransport {
   expectAnswers (): void {}
 }
 
-/** What the keep-alive hears, from its first ping on. */
-interface PingListeners {
-  pong (this: object, payload: Buffer): void
-  resume (this: object): void
-}
-
 /** What the keep-alive sees of `ws`. */
 export class PingTransport implements KeepAliveTransport {
   readonly #socket: ObservedSocket
   readonly #stream: Duplex
   readonly #queue: { look (): void }
-  readonly #listeners: PingListeners
+  readonly #onResume: (this: object) => void
 
-  constructor (socket: ObservedSocket, stream: Duplex, queue: { look (): void }, listeners: PingListeners) {
+  constructor (socket: ObservedSocket, stream: Duplex, queue: { look (): void }, onResume: (this: object) => void) {
     this.#socket = socket
     this.#stream = stream
     this.#queue = queue
-    this.#listeners = listeners
+    this.#onResume = onResume
   }
 
   get inboundBytes (): number {
@@ -72,8 +66,7 @@ export class PingTransport implements KeepAliveTransport {
   }
 
   listen (): void {
-    this.#socket.on('pong', this.#listeners.pong)
-    this.#stream.on('resume', this.#listeners.resume)
+    this.#stream.on('resume', this.#onResume)
   }
 
   ping (payload: string): void {
