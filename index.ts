@@ -72,7 +72,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   })
   await app.register(fastifyWebsocket, {
     options: { ...settings.server, server: injectionServer((...upgrade) => route(...upgrade)) },
-    preClose: closeWebSocketServer
+    preClose: closeAfter(collection)
   })
   app.addHook('onRoute', putBackHandler)
   app.addHook('onRequest', (request, reply, done) => {
@@ -89,16 +89,18 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   app.addHook('onReady', async () => { neighbours.push(...takeInNeighbours(app, server)) })
   app.addHook('onClose', async () => {
     server.off('upgrade', serverOnUpgrade) // no sooner: until then it answers 503
-    collection.bus?.close()
   })
   app.decorate('webSockets', collection)
   app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
 }
 
 // Our own hooks have closed every connection by then
-function closeWebSocketServer (this: FastifyInstance, done: () => void): void {
-  this.websocketServer.close()
-  done()
+function closeAfter ({ bus }: WebSocketCollection) {
+  return function preClose (this: FastifyInstance, done: () => void): void {
+    this.websocketServer.close()
+    bus?.close()
+    done()
+  }
 }
 
 /** A Fastify 5 plugin: `await app.register(websocketAsync)`, then `await request.getWebSocketAsync()` in a handler. */

@@ -1,7 +1,8 @@
-import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger, FastifyError } from 'fastify'
+import { Envelopes, fromWire, isEnvelope, PROBE_TOPIC, toWire, unwrap, type Envelope } from './envelope.js'
 import { errors } from './errors.js'
+import { NoAnswerError, Questions } from './questions.js'
 import { Recent } from './recent.js'
 
 type Listener = (message: any, done: () => void) => void
@@ -28,38 +29,34 @@ export interface BusOwner {
   gap (gap: PublicationGap): void
 }
 
-/** A publication on its way between nodes: in a form that JSON keeps. */
-interface Envelope {
-  readonly topic: string
-  readonly node: string
-  /** How many this node had published before. */
-  readonly sequence: number
-  /** How many of them on this topic. */
-  readonly count: number
-  readonly text?: string
-  readonly base64?: string
-}
-
 interface Subscription {
   readonly listener: Listener
-  /** Publications that came, by topic and node. */
-  readonly counts: Recent<number>
-  state: Promise<BusState>
-  /** Confirmed while the broker was there. */
-  isSure: boolean
+  /** What the emitter knows of it, and what it has said: that the broker knows it too. */
+  status: 'noted' | 'told' | 'confirmed'
+  /** Of the last time when it was told. */
+  result: Promise<BusState>
 }
 
-/** How long the broker may take, in ms. */
-const TIMEOUT = 2000
+type State =
+  | { readonly name: 'up' }
+  | { readonly name: 'lost', readonly error: FastifyError, readonly since: number, unpublished: number }
+  | { readonly name: 'closed', readonly error: FastifyError }
 
-/** Between two looks at whether a broker that is gone is back, in ms; the second where it did not even refuse. */
+/** Between two looks at whether a broker that is gone is back, in ms. */
 const PROBE_INTERVAL = 1000
+/** The same where it did not even refuse: what it was asked may still be waiting for it. */
 const SILENT_PROBE_INTERVAL = 30_000
 
-/** On which nobody listens. */
-const PROBE_TOPIC = 'fastify-websocket-async/probe'
+/** For so many ms the log gathers what was refused. */
+const LOG_INTERVAL = 1000
 
-/** Of publications, and of topics: what is older is not known to be a repetition, or not to have been missed. */
+/** An error that comes so many ms after the last one is a new one, for the log. */
+const QUIET = 30_000
+
+/** What a publication that waits for the broker costs beside its data, in bytes. */
+const OVERHEAD = 2048
+
+/** Publications, and for each subscription senders and topics: what is older is forgotten. */
 const REMEMBERED = 10_000
 
 const OK = Promise.resolve('ok' as const)
@@ -73,34 +70,33 @@ export class Bus {
   readonly #owner: BusOwner
   readonly #log: FastifyBaseLogger
   readonly #maxPendingBytes: number
-  readonly #node = randomUUID()
+  readonly #envelopes = new Envelopes()
   readonly #subscriptions = new Map<string, Subscription>()
-  readonly #unanswered = new Set<(error: FastifyError) => void>()
-  readonly #seen = new Recent<true>(REMEMBERED)
-  readonly #counts = new Recent<number>(REMEMBERED) // own publications, by topic
-  #sequence = 0
+  readonly #questions = new Questions()
+  readonly #seen = new Recent<number>(REMEMBERED) // with how many before it were told to be missed
+  #state: State = { name: 'up' }
+  #isSuspected = false // while up: it is being asked whether it is there
   #pending = { bytes: 0 } // given to the emitter, and not confirmed
-  #loss: { readonly error: FastifyError, readonly since: number, unpublished: number } | null = null
+  #refused = 0 // publications, while up, since the log told of them
+  #refusalTimer: NodeJS.Timeout | undefined
   #probeTimer: NodeJS.Timeout | undefined
-  #closed: FastifyError | undefined
+  #quietUntil = 0
 
   constructor (emitter: PubSub, maxPendingBytes: number, owner: BusOwner, log: FastifyBaseLogger) {
     this.#emitter = emitter
     this.#maxPendingBytes = maxPendingBytes
     this.#owner = owner
     this.#log = log
-    // For good, as some emit 'error' there, which without a listener ends the process
-    for (const events of statesOf(emitter)) events.on('error', (error: Error) => { this.#lose(error) })
+    for (const events of statesOf(emitter)) events.on('error', this.#stateOnError)
   }
 
   /** What other nodes publish on the topic is received from now on; again, it changes nothing. Never rejects. */
   join (topic: string): Promise<BusState> {
-    let subscription = this.#subscriptions.get(topic)
-    if (subscription === undefined) {
-      subscription = this.#subscribe(topic)
-      this.#subscriptions.set(topic, subscription)
-    }
-    return this.#loss === null ? subscription.state : Promise.resolve(this.#loss.error)
+    const subscription = this.#subscriptions.get(topic) ?? this.#newSubscription(topic)
+    this.#subscriptions.set(topic, subscription)
+    if (this.#state.name !== 'up') return Promise.resolve(this.#state.error)
+    if (subscription.status === 'noted') this.#subscribe(topic, subscription)
+    return subscription.result
   }
 
   leave (topic: string): void {
@@ -112,115 +108,148 @@ export class Bus {
 
   /** Gives it to the other nodes. Never rejects. */
   publish (topic: string, data: string | Buffer): Promise<BusState> {
-    const count = (this.#counts.get(topic) ?? 0) + 1
-    this.#counts.set(topic, count)
-    const sequence = this.#sequence++
-    const error = this.#closed ?? this.#loss?.error
-    if (error !== undefined) {
-      if (this.#loss !== null) this.#loss.unpublished++
-      return Promise.resolve(error)
-    }
-    if (this.#pending.bytes > this.#maxPendingBytes) return Promise.resolve(lost(`${this.#pending.bytes} bytes wait for the broker`))
-    const payload = typeof data === 'string' ? { text: data } : { base64: data.toString('base64') }
-    return this.#emit({ topic: toWire(topic), node: this.#node, sequence, count, ...payload }, Buffer.byteLength(data))
+    const refusal = this.#refusal()
+    if (refusal === null) return this.#emit(this.#envelopes.wrap(topic, data), Buffer.byteLength(data) + OVERHEAD)
+    this.#envelopes.skip(topic)
+    return Promise.resolve(refusal)
   }
 
   close (): void {
-    this.#closed = lost('the app is closed')
+    const error = lost('the app is closing')
+    this.#state = { name: 'closed', error }
     clearTimeout(this.#probeTimer)
+    this.#logRefusals(error)
+    this.#questions.end(error)
     for (const topic of [...this.#subscriptions.keys()]) this.leave(topic)
-    for (const end of [...this.#unanswered]) end(this.#closed)
-  }
-
-  #emit (envelope: Envelope, bytes: number): Promise<BusState> {
-    const pending = this.#pending
-    pending.bytes += bytes
-    return this.#ask((answer) => {
-      this.#emitter.emit(envelope, (error) => {
-        pending.bytes -= bytes
-        answer(error)
-      })
-    })
-  }
-
-  #subscribe (topic: string): Subscription {
-    const counts = new Recent<number>(REMEMBERED)
-    const listener: Listener = (message, done) => {
-      done()
-      // An emitter may take its time to remove a listener
-      if (this.#subscriptions.get(topic) === subscription && isEnvelope(message)) this.#receive(message, counts)
+    for (const events of statesOf(this.#emitter)) {
+      events.off('error', this.#stateOnError)
+      if (!events.listeners('error').includes(ignore)) events.on('error', ignore) // without a listener, one ends the process
     }
-    const subscription: Subscription = { listener, counts, state: OK, isSure: false }
-    subscription.state = this.#ask((answer) => {
-      this.#emitter.on(toWire(topic), listener, () => {
-        subscription.isSure = this.#loss === null
-        subscription.state = OK
-        answer()
-      })
-    })
+  }
+
+  readonly #stateOnError = (error: Error): void => {
+    if (this.#state.name !== 'up') return
+    if (performance.now() >= this.#quietUntil) this.#log.warn({ err: error }, 'websocket bus failed')
+    this.#quietUntil = performance.now() + QUIET
+    this.#suspect(error)
+  }
+
+  /** Why nothing can be published now, which is counted. */
+  #refusal (): FastifyError | null {
+    const state = this.#state
+    if (state.name === 'lost') state.unpublished++
+    if (state.name !== 'up') return state.error
+    return this.#pending.bytes > this.#maxPendingBytes ? this.#refuse(new Error(`${this.#pending.bytes} bytes wait for the broker`)) : null
+  }
+
+  #refuse (cause: Error): FastifyError {
+    const error = lost(cause.message, cause)
+    this.#refused++
+    this.#refusalTimer ??= setTimeout(() => this.#logRefusals(error), LOG_INTERVAL).unref()
+    return error
+  }
+
+  #logRefusals (error: FastifyError): void {
+    clearTimeout(this.#refusalTimer)
+    this.#refusalTimer = undefined
+    if (this.#refused > 0) this.#log.warn({ err: error, unpublished: this.#refused }, 'websocket publications refused')
+    this.#refused = 0
+  }
+
+  async #emit (envelope: Envelope, cost: number): Promise<BusState> {
+    const pending = this.#pending
+    pending.bytes += cost
+    const error = await this.#questions.ask(
+      (answer) => { this.#emitter.emit(envelope, answer) },
+      () => { pending.bytes -= cost }
+    )
+    if (error === null) return 'ok'
+    if (this.#state.name !== 'up') return this.#state.error
+    if (error instanceof NoAnswerError) return this.#lose(error)
+    this.#suspect(error) // perhaps it is only this publication that the broker does not want
+    return this.#refuse(error)
+  }
+
+  #newSubscription (topic: string): Subscription {
+    const counts = new Recent<number>(REMEMBERED)
+    const subscription: Subscription = {
+      status: 'noted',
+      result: OK,
+      listener: (message, done) => {
+        try {
+          // An emitter may take its time to remove a listener
+          if (this.#subscriptions.get(topic) === subscription && isEnvelope(message)) this.#receive(message, counts)
+        } finally {
+          done() // no sooner: it may bring the next one
+        }
+      }
+    }
     return subscription
   }
 
-  #unsubscribe (topic: string, { listener }: Subscription): void {
+  #subscribe (topic: string, subscription: Subscription): void {
+    subscription.status = 'told'
+    subscription.result = this.#questions.ask(
+      (answer) => { this.#emitter.on(toWire(topic), subscription.listener, () => answer()) },
+      (error) => {
+        if (error !== null) subscription.status = 'noted' // it was not taken
+        else if (this.#state.name === 'up') subscription.status = 'confirmed' // else it may only have given up
+        if (subscription.status === 'confirmed') subscription.result = OK
+      }
+    ).then((error) => error === null ? 'ok' : lost(error.message, error))
+  }
+
+  #unsubscribe (topic: string, subscription: Subscription): void {
+    if (subscription.status === 'noted') return
+    subscription.status = 'noted'
     try {
-      this.#emitter.removeListener(toWire(topic), listener, () => {})
+      this.#emitter.removeListener(toWire(topic), subscription.listener, () => {})
     } catch (error) {
-      this.#lose(error as Error)
+      this.#suspect(error as Error)
     }
   }
 
   #receive (envelope: Envelope, counts: Recent<number>): void {
-    const { node, sequence, count, text, base64 } = envelope
-    if (node === this.#node) return
+    const { node, sequence, count } = envelope
+    if (node === this.#envelopes.node) return
     const topic = fromWire(envelope.topic)
-    const key = `${node} ${topic}`
-    const last = counts.get(key)
-    counts.set(key, count)
-    const id = `${node} ${sequence}`
-    if (this.#seen.get(id)) return // several subscriptions match, or the broker repeats itself
-    this.#seen.set(id, true)
-    if (last !== undefined && count > last + 1) this.#owner.gap({ topic, missed: count - last - 1 })
-    this.#owner.receive(topic, text ?? Buffer.from(base64 ?? '', 'base64'))
+    const sender = `${node} ${topic}`
+    const last = counts.get(sender) ?? count - 1
+    counts.set(sender, Math.max(last, count))
+    // It may come several times: several subscriptions match, which have not begun together, or the broker repeats itself
+    const publication = `${node} ${sequence}`
+    const told = this.#seen.get(publication)
+    const missed = Math.max(told ?? 0, count - last - 1)
+    this.#seen.set(publication, missed)
+    if (missed > (told ?? 0)) this.#owner.gap({ topic, missed: missed - (told ?? 0) })
+    if (told === undefined) this.#owner.receive(topic, unwrap(envelope))
   }
 
-  /** Resolves to the answer, or to an error where there is none in time. */
-  #ask (question: (answer: (error?: Error | null) => void) => void): Promise<BusState> {
-    return new Promise((resolve) => {
-      const settle = (state: BusState) => {
-        clearTimeout(timer)
-        this.#unanswered.delete(settle)
-        resolve(state)
-      }
-      const fail = (error: unknown) => {
-        if (this.#unanswered.has(settle)) settle(this.#lose(error))
-      }
-      const timer = setTimeout(() => { fail(new Error(`it has not answered within ${TIMEOUT} ms`)) }, TIMEOUT)
-      this.#unanswered.add(settle)
-      try {
-        question((error) => { if (error instanceof Error) fail(error); else settle('ok') })
-      } catch (error) {
-        fail(error)
-      }
-    })
+  /** Something went wrong: is the broker there? */
+  async #suspect (cause: Error): Promise<void> {
+    if (this.#state.name !== 'up' || this.#isSuspected) return
+    this.#isSuspected = true
+    const error = await this.#questions.ask((answer) => { this.#emitter.emit({ topic: PROBE_TOPIC }, answer) })
+    this.#isSuspected = false
+    if (error !== null) this.#lose(cause)
   }
 
-  #lose (cause: unknown): FastifyError {
-    if (this.#loss !== null) return this.#loss.error
-    const error = lost(cause instanceof Error ? cause.message : String(cause), cause)
-    if (this.#closed !== undefined) return error
-    this.#loss = { error, since: performance.now(), unpublished: 0 }
+  #lose (cause: Error): FastifyError {
+    if (this.#state.name !== 'up') return this.#state.error
+    const error = lost(cause.message, cause)
+    this.#state = { name: 'lost', error, since: performance.now(), unpublished: 0 }
     this.#log.warn({ err: error }, 'websocket bus lost')
-    this.#probe()
+    this.#probeIn(PROBE_INTERVAL)
     return error
   }
 
   #probe (): void {
     this.#probeIn(SILENT_PROBE_INTERVAL)
-    const loss = this.#loss
+    const state = this.#state
     const answer = (error?: unknown) => {
-      if (loss !== this.#loss || this.#closed !== undefined) return
+      if (state !== this.#state || state.name !== 'lost') return
       if (error instanceof Error) this.#probeIn(PROBE_INTERVAL)
-      else this.#find()
+      else this.#recover(state)
     }
     try {
       this.#emitter.emit({ topic: PROBE_TOPIC }, answer)
@@ -234,17 +263,15 @@ export class Bus {
     this.#probeTimer = setTimeout(() => { this.#probe() }, delay).unref()
   }
 
-  #find (): void {
+  #recover ({ since, unpublished }: State & { name: 'lost' }): void {
     clearTimeout(this.#probeTimer)
-    const { since, unpublished } = this.#loss!
-    this.#loss = null
+    this.#state = { name: 'up' }
     this.#pending = { bytes: 0 } // what it has not confirmed by now, it never will
     this.#log.info({ unpublished, duration: Math.round(performance.now() - since) }, 'websocket bus found')
-    // An emitter may have given up on what was subscribed meanwhile
     for (const [topic, subscription] of this.#subscriptions) {
-      if (subscription.isSure) continue
-      this.#unsubscribe(topic, subscription)
-      this.#subscriptions.set(topic, this.#subscribe(topic))
+      if (subscription.status === 'confirmed') continue
+      this.#unsubscribe(topic, subscription) // an emitter may have given up on it
+      this.#subscribe(topic, subscription)
     }
   }
 }
@@ -255,22 +282,8 @@ function statesOf (emitter: PubSub): EventEmitter[] {
   return [state, status].filter((events) => events instanceof EventEmitter)
 }
 
-// To Redis these are more than characters, so that a subscription would mean other topics
-function toWire (topic: string): string {
-  return topic.replace(/[%*?[\]\\^]/g, (character) => `%${character.charCodeAt(0).toString(16)}`)
-}
-
-function fromWire (topic: string): string {
-  return topic.replace(/%([0-9a-f]{2})/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)))
-}
+function ignore (): void {}
 
 function lost (why: string, cause?: unknown): FastifyError {
   return new errors.FST_WSA_BUS_LOST(why, { cause })
-}
-
-// Somebody else may use the broker too
-function isEnvelope (message: Partial<Envelope>): message is Envelope {
-  const { topic, node, sequence, count, text, base64 } = message
-  return typeof topic === 'string' && typeof node === 'string' && typeof sequence === 'number' && typeof count === 'number' &&
-    typeof (text ?? base64) === 'string'
 }

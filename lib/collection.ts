@@ -50,7 +50,6 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   readonly #byIdentifier = new Map<string, AsyncWebSocket>()
   readonly #held = new Set<string>() // identifiers of upgrades that are being accepted
   readonly #duplicateIdentifier: Settings['duplicateIdentifier']
-
   readonly #log: FastifyBaseLogger
 
   /** @internal */

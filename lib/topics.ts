@@ -31,6 +31,12 @@ export interface Subscriber {
 }
 
 const WILDCARD = /[+#]/
+const LONE_SURROGATE = /\p{Surrogate}/u
+
+// What is well within the limits of brokers and of their emitters, of which some end the process of who goes beyond
+const MAX_LENGTH = 1024
+const MAX_LEVELS = 64
+const MAX_OPEN_ENDS = 3
 
 const OK = Promise.resolve('ok' as const)
 
@@ -118,13 +124,17 @@ export class Topics<S extends Subscriber> {
 /** @throws FST_WSA_INVALID_ARGUMENT */
 export function assertTopic (topic: string, mayHaveWildcards: boolean): void {
   if (typeof topic !== 'string' || topic === '') throw invalidArgument('topic', 'a string that is not empty', topic)
+  if (topic.length > MAX_LENGTH || LONE_SURROGATE.test(topic)) throw invalidArgument('topic', `a well-formed string of at most ${MAX_LENGTH} characters`, topic)
+  const levels = topic.split('/')
+  if (levels.length > MAX_LEVELS) throw invalidArgument('topic', `at most ${MAX_LEVELS} levels`, topic)
   if (!WILDCARD.test(topic)) return
   if (!mayHaveWildcards) {
     throw invalidArgument('topic', 'no + and no #, which are wildcards and only for subscriptions with { wildcards: true }', topic)
   }
-  if (topic.split('/').some((level) => level.length > 1 && WILDCARD.test(level))) {
+  if (levels.some((level) => level.length > 1 && WILDCARD.test(level))) {
     throw invalidArgument('topic', 'each + and each # between slashes, alone', topic)
   }
+  if (levels.filter((level) => level === '#').length > MAX_OPEN_ENDS) throw invalidArgument('topic', `at most ${MAX_OPEN_ENDS} #`, topic)
 }
 
 /** Level by level: `+` is any one, `#` any number of them. Only the last `#` is ever tried again, so that it ends soon. */

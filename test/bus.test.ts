@@ -4,6 +4,7 @@ import Fastify from 'fastify'
 import mqemitter from 'mqemitter'
 import t, { type Test } from 'tap'
 import { Bus, type PublicationGap, type PubSub } from '../lib/bus.js'
+import { fromWire, toWire } from '../lib/envelope.js'
 import { captureLog, messagesOf } from './fixtures/log.js'
 
 type Call = { name: 'on' | 'removeListener' | 'emit', topic: string, message?: { topic: string }, answer: (error?: Error) => void }
@@ -35,15 +36,21 @@ class ManualEmitter implements PubSub {
     return call
   }
 
-  arrive (topic: string, message: unknown): void {
+  /** What another node, or somebody else, sends on the topic. */
+  arrive (topic: string, message: object): void {
     for (const each of this.listeners) {
-      if (each.topic === topic || each.topic === '#') each.listener(message, () => {})
+      if (each.topic === toWire(topic) || each.topic === toWire('#')) each.listener({ topic: toWire(topic), ...message }, () => {})
     }
+  }
+
+  /** The calls that wait, and forgets them. */
+  takeAll (): string[] {
+    return this.calls.splice(0).map(({ name, topic }) => `${name} ${fromWire(topic)}`)
   }
 }
 
 /** A bus, what it received, and what it logged. The clock stands still. */
-function newBus <Emitter extends PubSub> (t: Test, emitter: Emitter, maxPendingBytes = 1000) {
+function newBus <Emitter extends PubSub> (t: Test, emitter: Emitter, maxPendingBytes = 1_000_000) {
   const { lines, logger } = captureLog()
   const received: [string, string | Buffer][] = []
   const gaps: PublicationGap[] = []
@@ -56,7 +63,7 @@ function newBus <Emitter extends PubSub> (t: Test, emitter: Emitter, maxPendingB
 }
 
 function fakeClock (t: Test) {
-  const clock = install({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
+  const clock = install({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] })
   t.teardown(() => { clock.uninstall() })
   return clock
 }
@@ -102,6 +109,7 @@ t.test('what is special to a broker is not, in a topic', async (t) => {
   }
   for (const topic of ['room/*', 'room/[^a]?\\/+', '%2a', '50%']) await b.bus.join(topic)
   t.notOk(topics.some((topic) => /[*?[\]\\^]/.test(topic)))
+  t.ok(topics.every((topic) => topic.startsWith('fastify-websocket-async/')), 'it is apart from what others send')
   for (const topic of ['room/*', 'room/x', 'room/[^a]?\\/b', '%2a', '*', '50%']) await a.bus.publish(topic, topic)
   t.same(b.received.map(([topic, data]) => [topic, data]), ['room/*', 'room/[^a]?\\/b', '%2a', '50%'].map((topic) => [topic, topic]))
 })
@@ -109,10 +117,15 @@ t.test('what is special to a broker is not, in a topic', async (t) => {
 t.test('what others send through the emitter is not taken for a publication', (t) => {
   const { bus, emitter, received, gaps } = newBus(t, new ManualEmitter())
   bus.join('room')
-  const envelope = { topic: 'room', node: 'other', sequence: 0, count: 1 }
-  for (const message of [{}, { topic: 'room' }, { ...envelope }, { ...envelope, text: 42 }, { ...envelope, text: 'x', count: '1' }]) emitter.arrive('room', message)
+  const envelope = { node: 'other', sequence: 0, count: 1, text: 'x' }
+  const wrong = [
+    {}, { ...envelope, text: undefined }, { ...envelope, text: 42 }, { ...envelope, node: 1 },
+    ...['1', 1e308, -1, 0.5, NaN].flatMap((value) => [{ ...envelope, count: value }, { ...envelope, sequence: value }]),
+    { ...envelope, topic: 'room' }, { ...envelope, topic: 'fastify-websocket-async/' }, { ...envelope, topic: 1 }
+  ]
+  for (const message of wrong) emitter.arrive('room', message)
   t.same(received, [])
-  emitter.arrive('room', { ...envelope, text: 'x' })
+  emitter.arrive('room', envelope)
   t.same(received, [['room', 'x']])
   t.same(gaps, [])
   t.end()
@@ -126,7 +139,7 @@ t.test('a gap in what another node publishes on a topic is told, with its size',
     sender.bus.publish(topic, 'x')
     const { message, answer } = sender.emitter.next('emit')
     answer()
-    if (!isLost) receiver.emitter.arrive(topic, message)
+    if (!isLost) receiver.emitter.arrive(topic, message!)
   }
   publish('b')
   publish('a', true) // before the first: nobody knows
@@ -164,54 +177,64 @@ t.test('joining waits for the confirmation, however often, and leaving takes the
   t.same([emitter.calls.length, emitter.listeners.length], [0, 0])
 })
 
+const code = 'FST_WSA_BUS_LOST'
+
 t.test('a broker that does not answer is lost: nothing waits for it or is kept for it, and it is found by itself', async (t) => {
   const clock = fakeClock(t)
   const { bus, emitter, lines, received } = newBus(t, new ManualEmitter())
-  const [joined, published] = [bus.join('a'), bus.publish('a', 'x')]
-  const [first, second] = [emitter.next('on'), emitter.next('emit')]
-  await clock.tickAsync(1999)
+  const [joined, left, published] = [bus.join('a'), bus.join('b'), bus.publish('a', 'x')]
+  const [first, , third] = emitter.calls.splice(0)
+  await clock.tickAsync(2000)
   t.same(lines, [])
-  await clock.tickAsync(1)
-  const code = 'FST_WSA_BUS_LOST'
+  await clock.tickAsync(250)
   t.match(await joined, { code, message: /within 2000 ms/ })
   t.match(await published, { code })
-  const probe = emitter.next('emit')
-  t.equal(probe.topic, 'fastify-websocket-async/probe')
+  t.match(lines, [{ level: 40, msg: 'websocket bus lost', err: { code } }])
 
   t.match(await bus.publish('a', 'y'), { code }, 'at once')
-  t.match(await bus.join('a'), { code }, 'at once')
-  t.match(await bus.join('b'), { code }, 'at once')
-  const third = emitter.next('on')
-  t.equal(third.topic, 'b', 'the emitter is told of subscriptions all the same')
-  t.same(emitter.calls, [], 'nothing is kept for it')
-  second.answer()
-  first.answer()
-  third.answer() // perhaps it has only given up
-  t.same(messagesOf(lines), ['websocket bus lost'])
+  for (const topic of ['a', 'c']) t.match(await bus.join(topic), { code }, 'at once')
+  for (let i = 0; i < 1000; i++) {
+    bus.join(`room/${i}`)
+    bus.leave(`room/${i}`)
+  }
+  t.same(emitter.calls, [], 'the emitter is told nothing that it would have to keep')
+  bus.leave('b')
+  t.same(emitter.takeAll(), ['removeListener b'], 'but for the end of what it knows')
+  first?.answer() // perhaps it has only given up
+  third?.answer()
 
   await clock.tickAsync(1000)
+  const probe = emitter.next('emit')
+  t.equal(probe.topic, 'fastify-websocket-async/')
+  await clock.tickAsync(500)
   probe.answer()
-  t.match(lines[1], { level: 30, msg: 'websocket bus found', unpublished: 1, duration: 1000 })
-  t.same(emitter.calls.splice(0).map(({ name, topic }) => `${name} ${topic}`), ['removeListener a', 'on a', 'removeListener b', 'on b'], 'what was subscribed to meanwhile is, once more')
-  emitter.arrive('a', { topic: 'a', node: 'other', sequence: 0, count: 1, text: 'z' })
+  t.equal(lines.length, 2)
+  t.match(lines[1], { level: 30, msg: 'websocket bus found', unpublished: 1, duration: 1500 })
+  t.same(emitter.calls.map(({ name, topic }) => `${name} ${fromWire(topic)}`), ['removeListener a', 'on a', 'on c'], 'what it has not confirmed it is told, once more')
+  for (const { answer } of emitter.calls.splice(0)) answer()
+  for (const topic of ['a', 'c']) t.equal(await bus.join(topic), 'ok')
+  emitter.arrive('a', { node: 'other', sequence: 0, count: 1, text: 'z' })
   t.same(received, [['a', 'z']])
   const again = bus.publish('a', 'x')
   emitter.next('emit').answer()
   t.equal(await again, 'ok')
+  t.match(await left, { code })
+  t.equal(clock.countTimers(), 0, 'there is no timer left')
 })
 
 t.test('a broker that refuses is asked again every second, one that is silent twice a minute', async (t) => {
   const clock = fakeClock(t)
-  const { bus, emitter, lines } = newBus(t, new ManualEmitter())
+  const { emitter, lines } = newBus(t, new ManualEmitter())
   emitter.state.emit('error', new Error('connect ECONNREFUSED'))
   emitter.state.emit('error', new Error('connect ECONNREFUSED'))
-  t.equal(lines.length, 1)
-  t.match(lines[0], { level: 40, err: { code: 'FST_WSA_BUS_LOST', message: /ECONNREFUSED/ } })
+  emitter.next('emit').answer(new Error('Stream is not writable'))
+  await clock.tickAsync(0)
+  t.match(lines, [{ msg: 'websocket bus failed' }, { level: 40, msg: 'websocket bus lost', err: { code, message: /ECONNREFUSED/ } }])
   for (let i = 0; i < 3; i++) {
-    emitter.next('emit').answer(new Error('Stream is not writable'))
     await clock.tickAsync(999)
     t.equal(emitter.calls.length, 0)
     await clock.tickAsync(1)
+    if (i < 2) emitter.next('emit').answer(new Error('Stream is not writable'))
   }
   const silent = emitter.next('emit')
   await clock.tickAsync(29_999)
@@ -219,51 +242,137 @@ t.test('a broker that refuses is asked again every second, one that is silent tw
   await clock.tickAsync(1)
   emitter.next('emit').answer()
   silent.answer()
-  t.equal(lines.length, 2)
-  t.equal(clock.countTimers(), 0, 'there is no timer left')
-  bus.publish('a', 'x')
-  emitter.next('emit').answer(new Error('no'))
   t.equal(lines.length, 3)
-  bus.close()
   t.equal(clock.countTimers(), 0, 'there is no timer left')
+})
+
+t.test('an error of the emitter is no loss while the broker answers, and is logged once in a while', async (t) => {
+  const clock = fakeClock(t)
+  const { bus, emitter, lines } = newBus(t, new ManualEmitter())
+  for (let i = 0; i < 10; i++) {
+    emitter.state.emit('error', new Error('connect ECONNREFUSED')) // of the connection that receives
+    const published = bus.publish('a', 'x')
+    for (const { answer } of emitter.calls.splice(0)) answer()
+    t.equal(await published, 'ok')
+    await clock.tickAsync(2000)
+  }
+  t.match(lines, [{ level: 40, msg: 'websocket bus failed', err: { message: 'connect ECONNREFUSED' } }])
+  await clock.tickAsync(30_000)
+  emitter.state.emit('error', new Error('once more'))
+  t.equal(lines.length, 2)
+})
+
+t.test('a publication that the broker refuses is refused alone', async (t) => {
+  const clock = fakeClock(t)
+  const { bus, emitter, lines } = newBus(t, new ManualEmitter())
+  const results = ['a', 'b', 'c'].map((topic) => bus.publish(topic, 'x'))
+  const cause = new Error('NOPERM')
+  for (const { answer } of emitter.calls.splice(0, 2)) answer(cause)
+  emitter.next('emit').answer()
+  for (const result of results.splice(0, 2)) t.match(await result, { code, message: /NOPERM/, cause })
+  t.equal(await results[0], 'ok')
+  emitter.next('emit').answer() // a probe
+  await clock.tickAsync(1000)
+  t.match(lines, [{ level: 40, msg: 'websocket publications refused', unpublished: 2, err: { code } }])
+  t.equal(lines.length, 1)
+
+  const refused = bus.publish('a', 'x')
+  emitter.next('emit').answer(cause)
+  await refused
+  emitter.next('emit').answer(new Error('nor this'))
+  await clock.tickAsync(0)
+  t.equal(lines.at(-1)?.msg, 'websocket bus lost', 'where it refuses the probe too it is lost')
 })
 
 t.test('what the emitter throws is an answer too', async (t) => {
   const { bus, emitter, lines } = newBus(t, new ManualEmitter())
-  const code = 'FST_WSA_BUS_LOST'
   const cause = new Error('closed')
+  const { emit } = emitter
   emitter.on = emitter.emit = emitter.removeListener = () => { throw cause }
   t.match(await bus.join('a'), { code, cause })
+  t.match(await bus.join('a'), { code, cause }, 'each time')
+  t.same(messagesOf(lines), [], 'it may be this topic alone')
+  emitter.emit = emit
+  const published = bus.publish('b', 'x')
+  emitter.next('emit').answer()
+  t.equal(await published, 'ok')
+  emitter.emit = () => { throw cause }
   t.match(await bus.publish('a', 'x'), { code, cause })
   bus.leave('a')
+  await new Promise(setImmediate)
   t.same(messagesOf(lines), ['websocket bus lost'])
 })
 
-t.test('no more waits for a broker that is slow than maxBufferedBytes and one more', async (t) => {
-  const { bus, emitter, lines } = newBus(t, new ManualEmitter(), 100)
-  const states = Array.from({ length: 5 }, () => bus.publish('a', 'x'.repeat(60)))
+t.test('no more waits for a broker that is slow than maxBufferedBytes and one more, however small it is', async (t) => {
+  const clock = fakeClock(t)
+  const { bus, emitter, lines } = newBus(t, new ManualEmitter(), 5000)
+  const states = Array.from({ length: 5 }, () => bus.publish('a', 'x'.repeat(600)))
   t.equal(emitter.calls.length, 2)
-  t.match(await states[2], { code: 'FST_WSA_BUS_LOST', message: /120 bytes/ })
-  emitter.next('emit').answer()
-  emitter.next('emit').answer()
+  t.match(await states[2], { code, message: /5296 bytes/ })
+  for (const { answer } of emitter.calls.splice(0)) answer()
   t.equal(await states[1], 'ok')
-  const next = bus.publish('a', 'x')
-  emitter.next('emit').answer()
-  t.equal(await next, 'ok')
-  t.same(lines, [], 'it is slow, not lost')
+  const small = Array.from({ length: 10 }, () => bus.publish('a', ''))
+  t.equal(emitter.calls.length, 3)
+  for (const { answer } of emitter.calls.splice(0)) answer()
+  t.equal(await small[2], 'ok')
+  await clock.tickAsync(1000)
+  t.match(lines, [{ msg: 'websocket publications refused', unpublished: 10 }], 'it is slow, not lost')
+  t.equal(lines.length, 1)
+  t.equal(clock.countTimers(), 0)
 })
 
 t.test('at the end nothing is left waiting, listening or counting', async (t) => {
   const clock = fakeClock(t)
-  const { bus, emitter, lines } = newBus(t, new ManualEmitter())
-  const waiting = [bus.join('a'), bus.publish('b', 'x')]
-  bus.close()
-  for (const state of await Promise.all(waiting)) t.match(state, { code: 'FST_WSA_BUS_LOST', message: /app is closed/ })
-  t.same([emitter.listeners.length, clock.countTimers()], [0, 0])
-  t.match(await bus.publish('a', 'x'), { code: 'FST_WSA_BUS_LOST' })
-  emitter.state.emit('error', new Error('an emitter may say so until it is closed, and nothing happens'))
-  t.same(lines, [])
-  t.equal(clock.countTimers(), 0)
+  const emitter = new ManualEmitter()
+  for (let i = 0; i < 20; i++) {
+    const { bus, lines } = newBus(t, emitter)
+    const waiting = [bus.join('a'), bus.publish('b', 'x')]
+    bus.close()
+    for (const state of await Promise.all(waiting)) t.match(state, { code, message: /app is closing/ })
+    t.same([emitter.listeners.length, clock.countTimers()], [0, 0])
+    for (const state of [bus.publish('a', 'x'), bus.join('c')]) t.match(await state, { code, message: /app is closing/ })
+    emitter.state.emit('error', new Error('an emitter may say so until it is closed, and nothing happens'))
+    t.same(lines, [])
+    t.equal(clock.countTimers(), 0)
+  }
+  t.equal(emitter.state.listenerCount('error'), 1, 'the one that ignores it')
+})
+
+t.test('what comes while another listener of the emitter is busy is received in order', async (t) => {
+  const emitter = mqemitter({ concurrency: 1 })
+  const [a, b] = [newBus(t, emitter), newBus(t, emitter)]
+  await b.bus.join('a')
+  emitter.on('#', (_message, done) => { setImmediate(done) })
+  const texts = ['0', '1', '2', '3', '4']
+  await Promise.all(texts.map((text) => a.bus.publish('a', text)))
+  while (b.received.length < texts.length) await new Promise(setImmediate)
+  t.same(b.received.map(([, text]) => text), texts)
+})
+
+t.test('gaps are told once and to the message, whatever subscriptions and repetitions there are', (t) => {
+  const { bus, emitter, gaps, received } = newBus(t, new ManualEmitter())
+  const arrive = (count: number, sequence = count) => emitter.arrive('a', { node: 'other', sequence, count, text: String(count) })
+  bus.join('a')
+  arrive(1)
+  bus.join('#')
+  arrive(4)
+  t.same(gaps.splice(0), [{ topic: 'a', missed: 2 }], 'the subscription that is younger has missed nothing')
+  arrive(1)
+  arrive(4)
+  arrive(5)
+  t.same(gaps.splice(0), [], 'what comes again is no step back')
+  bus.leave('a')
+  bus.join('a')
+  emitter.listeners.reverse()
+  arrive(7)
+  t.same(gaps.splice(0), [{ topic: 'a', missed: 1 }])
+  for (const topic of ['a', '#']) bus.leave(topic)
+  arrive(8)
+  bus.join('a')
+  arrive(10)
+  t.same(gaps, [], 'what nobody had subscribed to is not missed')
+  t.same(received.map(([, text]) => text), ['1', '4', '5', '7', '10'])
+  t.end()
 })
 
 t.test('joining and leaving 100,000 times leaves nothing', async (t) => {
