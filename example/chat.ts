@@ -30,15 +30,17 @@ export function chat (app: FastifyInstance, store: Store, { refresh = 5000 } = {
     await store.enter(member)
     await tellWhoIsThere(member.room)
 
-    for await (const message of ws) {
-      const said = { id: randomUUID(), name: member.name, text: message.getString(), at: Date.now() }
-      await store.remember(member.room, said)
-      await app.webSockets.publishAsync(topicOf(member.room), JSON.stringify({ type: 'message', ...said }))
+    try {
+      for await (const message of ws) {
+        const said = { id: randomUUID(), name: member.name, text: message.getString(), at: Date.now() }
+        await store.remember(member.room, said)
+        await app.webSockets.publishAsync(topicOf(member.room), JSON.stringify({ type: 'message', ...said }))
+      }
+    } finally {
+      delete ws.data.member
+      await store.leave(member)
+      await tellWhoIsThere(member.room)
     }
-
-    delete ws.data.member
-    await store.leave(member)
-    await tellWhoIsThere(member.room)
   })
 
   async function tellWhoIsThere (room: string): Promise<void> {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
 const PROCESSES = 2
+const RESTART_DELAY = 250 // ms
 
 export interface ChatCluster {
   /** Of nginx, where the page is. */
@@ -16,14 +17,24 @@ export interface ChatCluster {
   close (): Promise<void>
 }
 
+export interface ChatClusterOptions {
+  /** Of nginx. */
+  port: number
+  /** Of the processes. */
+  stdio?: 'inherit' | 'ignore'
+  /** Closes the cluster, also while it is being started. */
+  signal?: AbortSignal
+}
+
 /** The chat in two processes behind nginx, with Redis between them. A server that ends is started again. */
-export async function startCluster ({ port, stdio = 'inherit' }: { port: number, stdio?: 'inherit' | 'ignore' }): Promise<ChatCluster> {
+export async function startCluster ({ port, stdio = 'inherit', signal }: ChatClusterOptions): Promise<ChatCluster> {
   const directory = await mkdtemp(join(tmpdir(), 'chat-'))
   const servers = new Set<ChildProcess>()
   const others = new Set<ChildProcess>()
-  let isClosing = false
+  let closing: Promise<void> | undefined
 
   const start = (group: Set<ChildProcess>, command: string, args: string[], env: NodeJS.ProcessEnv = {}): ChildProcess => {
+    if (closing !== undefined) throw new Error('The cluster is closing')
     const PATH = `${process.env.PATH}:/usr/sbin:/usr/local/sbin` // Debian's nginx is not on everybody's
     const child = spawn(command, args, { stdio: ['ignore', stdio, stdio], env: { ...process.env, PATH, ...env } })
     group.add(child)
@@ -34,28 +45,33 @@ export async function startCluster ({ port, stdio = 'inherit' }: { port: number,
 
   const serve = (serverPort: number, redisPort: number) => {
     const env = { PORT: `${serverPort}`, REDIS_PORT: `${redisPort}` }
-    start(servers, process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'server.ts')], env).once('close', () => {
-      if (!isClosing) serve(serverPort, redisPort)
+    start(servers, process.execPath, ['--import', 'tsx', join(import.meta.dirname, 'server.ts')], env).once('close', async () => {
+      await delay(RESTART_DELAY)
+      if (closing === undefined) serve(serverPort, redisPort)
     })
   }
 
-  const close = async () => {
-    isClosing = true
+  const endAll = async () => {
     await Promise.all(Array.from(servers, end)) // first, so that everybody is told
     await Promise.all(Array.from(others, end))
-    await rm(directory, { recursive: true })
+    await rm(directory, { recursive: true, force: true })
   }
+  const close = () => {
+    closing ??= endAll()
+    return closing
+  }
+  signal?.addEventListener('abort', close)
 
   try {
     const redisPort = await findFreePort()
     start(others, 'redis-server', ['--port', `${redisPort}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory])
-    await answers(redisPort)
+    await answers(redisPort, signal)
     const serverPorts = await Promise.all(Array.from({ length: PROCESSES }, findFreePort))
     for (const each of serverPorts) serve(each, redisPort)
-    await Promise.all(serverPorts.map(answers))
+    await Promise.all(serverPorts.map((each) => answers(each, signal)))
     await writeFile(join(directory, 'nginx.conf'), nginxConfiguration(port, serverPorts))
     start(others, 'nginx', ['-p', directory, '-c', 'nginx.conf', '-e', 'stderr'])
-    await answers(port)
+    await answers(port, signal)
   } catch (error) {
     await close()
     throw error
@@ -97,8 +113,8 @@ async function end (child: ChildProcess): Promise<void> {
 }
 
 /** Resolves when something listens there. */
-async function answers (port: number): Promise<void> {
-  for (const end = Date.now() + 15_000; Date.now() < end; await delay(50)) {
+async function answers (port: number, signal?: AbortSignal): Promise<void> {
+  for (const end = Date.now() + 15_000; Date.now() < end; await delay(50, undefined, { signal })) {
     const socket = connect(port, '127.0.0.1')
     const isOpen = await once(socket, 'connect').then(() => true, () => false)
     socket.destroy()
@@ -117,7 +133,12 @@ async function findFreePort (): Promise<number> {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const { origin, close } = await startCluster({ port: Number(process.env.PORT || 3000) })
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, close)
-  console.log(`Chat at ${origin}/`)
+  const stop = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort())
+  try {
+    const { origin } = await startCluster({ port: Number(process.env.PORT || 3000), signal: stop.signal })
+    console.log(`Chat at ${origin}/`)
+  } catch (error) {
+    if (!stop.signal.aborted) throw error
+  }
 }

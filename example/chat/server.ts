@@ -20,11 +20,12 @@ export async function buildServer ({ redisPort, ...options }: ChatOptions = {}):
     await app.register(websocketAsync, { maxPayload: 4096 })
     chat(app, new MemoryStore())
   } else {
-    const options = { host: '127.0.0.1', port: redisPort, enableAutoPipelining: true }
-    // These try for as long as it takes; with the other a command that finds no Redis fails at once, and nobody waits for it
-    const forever = { ...options, maxRetriesPerRequest: null }
-    const [pubConn, subConn] = [new Redis(forever), new Redis(forever)]
-    const redis = new Redis({ ...options, maxRetriesPerRequest: 0, enableOfflineQueue: false, lazyConnect: true })
+    const options = { host: '127.0.0.1', port: redisPort, enableAutoPipelining: true, lazyConnect: true, keepAlive: 10_000 }
+    // These try for as long as it takes; with the other nobody waits for a Redis that is away, or silent
+    const forever = { ...options, socketTimeout: 10_000, maxRetriesPerRequest: null }
+    const pubConn = new Redis(forever)
+    const subConn = new Redis({ ...forever, enableReadyCheck: false, disableClientInfo: true })
+    const redis = new Redis({ ...options, maxRetriesPerRequest: 0, enableOfflineQueue: false, commandTimeout: 1000 })
     redis.on('error', (error) => app.log.warn({ err: error }, 'chat store lost'))
     await redis.connect()
     await app.register(websocketAsync, { maxPayload: 4096, pubsub: mqemitterRedis({ pubConn, subConn }) })

@@ -39,38 +39,43 @@ interface Room {
   readonly members: Map<string, Member>
 }
 
-/** For one process. Of the rooms, the ones used last are kept. */
+/** For one process. Of the rooms that are empty, the ones that were used last are kept. */
 export class MemoryStore implements Store {
   readonly #rooms = new Map<string, Room>()
 
   async history (room: string): Promise<Said[]> {
-    return this.#room(room).messages
+    return this.#rooms.get(room)?.messages ?? []
   }
 
   async remember (room: string, said: Said): Promise<void> {
-    const { messages } = this.#room(room)
+    const { messages } = this.#use(room)
     messages.push(said)
     if (messages.length > HISTORY) messages.shift()
   }
 
   async enter (member: Member): Promise<void> {
-    this.#room(member.room).members.set(member.id, member)
+    this.#use(member.room).members.set(member.id, member)
   }
 
   async leave ({ id, room }: Member): Promise<void> {
-    this.#room(room).members.delete(id)
+    this.#use(room).members.delete(id)
+    if (this.#rooms.size <= MAX_ROOMS) return
+    for (const [name, { members }] of this.#rooms) {
+      if (members.size > 0) continue
+      this.#rooms.delete(name)
+      return
+    }
   }
 
   async present (room: string): Promise<string[]> {
-    return namesOf(this.#room(room).members.values())
+    return namesOf(this.#rooms.get(room)?.members.values() ?? [])
   }
 
-  #room (name: string): Room {
+  /** It is the one that was used last. */
+  #use (name: string): Room {
     const room = this.#rooms.get(name) ?? { messages: [], members: new Map() }
     this.#rooms.delete(name)
     this.#rooms.set(name, room)
-    const [eldest] = this.#rooms.keys()
-    if (this.#rooms.size > MAX_ROOMS) this.#rooms.delete(eldest!)
     return room
   }
 }
@@ -97,7 +102,8 @@ export class RedisStore implements Store {
 
   async enter (member: Member): Promise<void> {
     const key = membersKey(member.room)
-    await this.#try(this.#redis.multi().zadd(key, Date.now() + MEMBER_TTL, JSON.stringify(member)).pexpire(key, MEMBER_TTL).exec())
+    const now = Date.now()
+    await this.#try(this.#redis.multi().zadd(key, now + MEMBER_TTL, JSON.stringify(member)).zremrangebyscore(key, '-inf', now).pexpire(key, MEMBER_TTL).exec())
   }
 
   async leave (member: Member): Promise<void> {

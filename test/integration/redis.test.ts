@@ -1,12 +1,16 @@
 import { spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { buildApp } from '../fixtures/app.js'
+import { captureLog, messagesOf } from '../fixtures/log.js'
 import { findFreePort, findRedis, needs } from '../fixtures/programs.js'
-import { startRedis } from '../fixtures/redis.js'
+import { connectToRedis, startRedis } from '../fixtures/redis.js'
 
 const SUBSCRIBERS = 100
 const MESSAGES = 1000
@@ -182,4 +186,89 @@ t.test('two processes that a Redis connects, which goes away and comes back', { 
   await back.stop()
   await nodes[1]!.publish(1)
   t.equal(await nodes[1]!.end(), 0, 'also without it an app closes')
+})
+
+/** An app in this process. What comes on its topics is put down. */
+async function startApp (t: Test, port: number) {
+  const { lines, logger } = captureLog()
+  const { pubsub, disconnect } = connectToRedis(port)
+  const app = await buildApp(t, { pubsub, app: { logger } })
+  app.addHook('onClose', async () => { disconnect() })
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    for await (const message of ws) {
+      const { bus } = await ws.subscribeAsync(message.getString(), { wildcards: true })
+      await ws.sendAsync(bus === 'ok' ? bus : bus.message)
+    }
+  })
+  const client = await app.injectWebSocketAsync('/')
+  const hear = async () => (await client.receiveMessageAsync({ timeout: 5000 }))?.getString()
+  const subscribe = async (topic: string) => {
+    await client.sendAsync(topic)
+    return hear()
+  }
+  return { app, lines, subscribe, hear }
+}
+
+t.test('topics that mean something to Redis, or to its emitter, are topics like others', needs('redis-server', redis), async (t) => {
+  if (redis === undefined) throw new Error('no redis-server was found')
+  const port = await findFreePort()
+  await startRedis(t, redis, port)
+  const [here, there] = await Promise.all([startApp(t, port), startApp(t, port)])
+  const topics = ['constructor', 'toString', '__proto__', '__sentinel__:hello', 'a*', 'a[b]', 'a/', '/a', 'a//b', 'fastify-websocket-async/', 'ü/😀', 'a'.repeat(1024), 'a/'.repeat(63) + 'a']
+  for (const topic of topics) t.equal(await there.subscribe(topic), 'ok')
+  for (const topic of topics) {
+    t.match(await here.app.webSockets.publishAsync(topic, topic), { delivered: 0, bus: 'ok' })
+    t.equal(await there.hear(), topic)
+  }
+  for (const [pattern, topic] of [['#/end', 'end'], ['+/x', 'b/x'], ['c/#', 'c'], ['d/#/e/#/f/#', 'd/1/2/e/f']] as const) {
+    t.equal(await there.subscribe(pattern), 'ok')
+    await here.app.webSockets.publishAsync(topic, topic)
+    t.equal(await there.hear(), topic, `${pattern} matches ${topic}`)
+  }
+  t.same([...here.lines, ...there.lines].filter(({ level }) => Number(level) >= 40), [])
+})
+
+t.test('what others publish on the same Redis does no harm', needs('redis-server', redis), async (t) => {
+  if (redis === undefined) throw new Error('no redis-server was found')
+  const port = await findFreePort()
+  await startRedis(t, redis, port)
+  const [here, there] = await Promise.all([startApp(t, port), startApp(t, port)])
+  t.equal(await there.subscribe('#'), 'ok')
+  const other = new Redis({ port })
+  t.teardown(() => other.disconnect())
+  for (const channel of ['news', 'room/1', 'fastify', '__keyspace@0__:a']) await other.publish(channel, 'not a publication')
+  await here.app.webSockets.publishAsync('news', 'a publication')
+  t.equal(await there.hear(), 'a publication')
+})
+
+t.test('connections over which nothing comes any more are made anew', { ...needs('redis-server', redis), timeout: 60_000 }, async (t) => {
+  if (redis === undefined) throw new Error('no redis-server was found')
+  const port = await findFreePort()
+  await startRedis(t, redis, port)
+  const pairs: [Socket, Socket][] = []
+  const path = createServer((near) => {
+    const far = connect(port, '127.0.0.1')
+    for (const socket of [near, far]) socket.on('error', () => {})
+    near.pipe(far).pipe(near)
+    pairs.push([near, far])
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => {
+    path.close()
+    for (const socket of pairs.flat()) socket.destroy()
+  })
+  await once(path, 'listening')
+  const [here, there] = await Promise.all([startApp(t, (path.address() as AddressInfo).port), startApp(t, port)])
+  t.equal(await there.subscribe('news'), 'ok')
+  t.match(await here.app.webSockets.publishAsync('news', 'before'), { bus: 'ok' })
+  for (const [near, far] of pairs) {
+    near.unpipe(far).resume()
+    far.unpipe(near).resume()
+  }
+  t.match(await here.app.webSockets.publishAsync('news', 'meanwhile'), { bus: { code: 'FST_WSA_BUS_LOST' } })
+  while (!messagesOf(here.lines).includes('websocket bus found')) await delay(100)
+  t.match(await here.app.webSockets.publishAsync('news', 'after'), { bus: 'ok' })
+  const heard = [await there.hear(), await there.hear()]
+  if (heard[1] === 'meanwhile') heard.splice(1, 1, await there.hear()) // it was sent again, which was not known when it was reported
+  t.same(heard, ['before', 'after'])
 })
