@@ -341,8 +341,13 @@ t.test('at the end nothing is left waiting, listening or counting', async (t) =>
 t.test('what comes while another listener of the emitter is busy is received in order', async (t) => {
   const emitter = mqemitter({ concurrency: 1 })
   const [a, b] = [newBus(t, emitter), newBus(t, emitter)]
+  let isBusy = true // with the first: the others wait for that, and then come one out of the end of the other
+  emitter.on('#', (_message, done) => {
+    if (isBusy) setImmediate(done)
+    else done()
+    isBusy = false
+  })
   await b.bus.join('a')
-  emitter.on('#', (_message, done) => { setImmediate(done) })
   const texts = ['0', '1', '2', '3', '4']
   await Promise.all(texts.map((text) => a.bus.publish('a', text)))
   while (b.received.length < texts.length) await new Promise(setImmediate)
@@ -357,8 +362,8 @@ t.test('gaps are told once and to the message, whatever subscriptions and repeti
   bus.join('#')
   arrive(4)
   t.same(gaps.splice(0), [{ topic: 'a', missed: 2 }], 'the subscription that is younger has missed nothing')
-  arrive(1)
   arrive(4)
+  arrive(1)
   arrive(5)
   t.same(gaps.splice(0), [], 'what comes again is no step back')
   bus.leave('a')
