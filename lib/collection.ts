@@ -102,9 +102,9 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
    * Sends the data to every connection that has subscribed to the topic, and waits for none of them. It is framed once; each
    * gets it in order with all that is sent to it, and `slowConsumer` comes to pass for those too slow. With `pubsub`, other
    * nodes do likewise: at most once to each subscriber, and in the order in which this one publishes. Resolves to how many here
-   * took it, how many were too slow, and whether the broker confirmed it, within 2 s.
+   * took it, how many were too slow, and whether the broker confirmed it, within some 2 s.
    * @param options `except`: a connection that does not get it, such as the one whose message it was
-   * @throws FST_WSA_INVALID_ARGUMENT, also for a topic with a `+` or a `#`
+   * @throws FST_WSA_INVALID_ARGUMENT, also for a topic with a `+` or a `#`, of more than 1,024 characters, or of more than 64 levels
    */
   async publishAsync (topic: string, data: Sendable, options: PublishOptions = {}): Promise<PublishResult> {
     assertOptions(options)

@@ -270,9 +270,10 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /**
    * Gets what is published on the topic with `app.webSockets.publishAsync`, from now on until `unsubscribeAsync`, or the end of
    * the connection. Again, it changes nothing. With `pubsub`, what other nodes publish comes too once it has resolved to
-   * `{ bus: 'ok' }`; where the broker does not confirm it within 2 s, `bus` is an error, and it comes when the broker is back.
+   * `{ bus: 'ok' }`; where the broker does not confirm it within some 2 s, `bus` is an error, and it comes when the broker is back.
    * @param options `wildcards: true`: in the topic, `+` stands for any one level between slashes, `#` for any number of them
-   * @throws FST_WSA_INVALID_ARGUMENT, also for a `+` or a `#` without that: the topic may be what a client has sent
+   * @throws FST_WSA_INVALID_ARGUMENT, also for a `+` or a `#` without that, for the topic may be what a client has sent, and for more than
+   * 1,024 characters, 64 levels or three `#`
    */
   async subscribeAsync (topic: string, options?: SubscribeOptions): Promise<SubscribeResult> {
     return { bus: await this.#topics.subscribe(this, topic, options) }
