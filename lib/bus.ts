@@ -196,7 +196,10 @@ export class Bus {
         else if (this.#state.name === 'up') subscription.status = 'confirmed' // else it may only have given up
         if (subscription.status === 'confirmed') subscription.result = OK
       }
-    ).then((error) => error === null ? 'ok' : lost(error.message, error))
+    ).then((error) => {
+      if (error === null) return 'ok'
+      return this.#state.name === 'up' ? lost(error.message, error) : this.#state.error
+    })
   }
 
   #unsubscribe (topic: string, subscription: Subscription): void {

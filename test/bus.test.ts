@@ -328,7 +328,7 @@ t.test('at the end nothing is left waiting, listening or counting', async (t) =>
     const { bus, lines } = newBus(t, emitter)
     const waiting = [bus.join('a'), bus.publish('b', 'x')]
     bus.close()
-    for (const state of await Promise.all(waiting)) t.match(state, { code, message: /app is closing/ })
+    for (const state of await Promise.all(waiting)) t.match(state, { code, message: /^Cannot reach other nodes: the app is closing;/ })
     t.same([emitter.listeners.length, clock.countTimers()], [0, 0])
     for (const state of [bus.publish('a', 'x'), bus.join('c')]) t.match(await state, { code, message: /app is closing/ })
     emitter.state.emit('error', new Error('an emitter may say so until it is closed, and nothing happens'))
