@@ -38,7 +38,7 @@ interface Subscription {
 }
 
 type State =
-  | { readonly name: 'up' }
+  | { readonly name: 'up', readonly error: null }
   | { readonly name: 'lost', readonly error: FastifyError, readonly since: number, unpublished: number }
   | { readonly name: 'closed', readonly error: FastifyError }
 
@@ -61,6 +61,8 @@ const REMEMBERED = 10_000
 
 const OK = Promise.resolve('ok' as const)
 
+const UP = { name: 'up', error: null } as const
+
 /**
  * The way to the other nodes, an MQEmitter. What is published while the broker is away is lost and counted; nothing is kept
  * for it, nothing waits for it for long, and nothing is thrown.
@@ -74,7 +76,7 @@ export class Bus {
   readonly #subscriptions = new Map<string, Subscription>()
   readonly #questions = new Questions()
   readonly #seen = new Recent<number>(REMEMBERED) // with how many before it were told to be missed
-  #state: State = { name: 'up' }
+  #state: State = UP
   #isSuspected = false // while up: it is being asked whether it is there
   #pending = { bytes: 0 } // given to the emitter, and not confirmed
   #refused = 0 // publications, while up, since the log told of them
@@ -94,7 +96,8 @@ export class Bus {
   join (topic: string): Promise<BusState> {
     const subscription = this.#subscriptions.get(topic) ?? this.#newSubscription(topic)
     this.#subscriptions.set(topic, subscription)
-    if (this.#state.name !== 'up') return Promise.resolve(this.#state.error)
+    const { error } = this.#state
+    if (error !== null) return Promise.resolve(error)
     if (subscription.status === 'noted') this.#subscribe(topic, subscription)
     return subscription.result
   }
@@ -128,7 +131,7 @@ export class Bus {
   }
 
   readonly #stateOnError = (error: Error): void => {
-    if (this.#state.name !== 'up') return
+    if (this.#state !== UP) return
     if (performance.now() >= this.#quietUntil) this.#log.warn({ err: error }, 'websocket bus failed')
     this.#quietUntil = performance.now() + QUIET
     this.#suspect(error)
@@ -138,7 +141,7 @@ export class Bus {
   #refusal (): FastifyError | null {
     const state = this.#state
     if (state.name === 'lost') state.unpublished++
-    if (state.name !== 'up') return state.error
+    if (state.error !== null) return state.error
     return this.#pending.bytes > this.#maxPendingBytes ? this.#refuse(new Error(`${this.#pending.bytes} bytes wait for the broker`)) : null
   }
 
@@ -164,7 +167,7 @@ export class Bus {
       () => { pending.bytes -= cost }
     )
     if (error === null) return 'ok'
-    if (this.#state.name !== 'up') return this.#state.error
+    if (this.#state.error !== null) return this.#state.error
     if (error instanceof NoAnswerError) return this.#lose(error)
     this.#suspect(error) // perhaps it is only this publication that the broker does not want
     return this.#refuse(error)
@@ -193,13 +196,11 @@ export class Bus {
       (answer) => { this.#emitter.on(toWire(topic), subscription.listener, () => answer()) },
       (error) => {
         if (error !== null) subscription.status = 'noted' // it was not taken
-        else if (this.#state.name === 'up') subscription.status = 'confirmed' // else it may only have given up
-        if (subscription.status === 'confirmed') subscription.result = OK
+        if (error !== null || this.#state !== UP) return // it may only have given up
+        subscription.status = 'confirmed'
+        subscription.result = OK
       }
-    ).then((error) => {
-      if (error === null) return 'ok'
-      return this.#state.name === 'up' ? lost(error.message, error) : this.#state.error
-    })
+    ).then((error) => error === null ? 'ok' : this.#state.error ?? lost(error.message, error))
   }
 
   #unsubscribe (topic: string, subscription: Subscription): void {
@@ -230,7 +231,7 @@ export class Bus {
 
   /** Something went wrong: is the broker there? */
   async #suspect (cause: Error): Promise<void> {
-    if (this.#state.name !== 'up' || this.#isSuspected) return
+    if (this.#state !== UP || this.#isSuspected) return
     this.#isSuspected = true
     const error = await this.#questions.ask((answer) => { this.#emitter.emit({ topic: PROBE_TOPIC }, answer) })
     this.#isSuspected = false
@@ -238,7 +239,7 @@ export class Bus {
   }
 
   #lose (cause: Error): FastifyError {
-    if (this.#state.name !== 'up') return this.#state.error
+    if (this.#state.error !== null) return this.#state.error
     const error = lost(cause.message, cause)
     this.#state = { name: 'lost', error, since: performance.now(), unpublished: 0 }
     this.#log.warn({ err: error }, 'websocket bus lost')
@@ -268,7 +269,7 @@ export class Bus {
 
   #recover ({ since, unpublished }: State & { name: 'lost' }): void {
     clearTimeout(this.#probeTimer)
-    this.#state = { name: 'up' }
+    this.#state = UP
     this.#pending = { bytes: 0 } // what it has not confirmed by now, it never will
     this.#log.info({ unpublished, duration: Math.round(performance.now() - since) }, 'websocket bus found')
     for (const [topic, subscription] of this.#subscriptions) {

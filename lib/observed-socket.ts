@@ -3,18 +3,18 @@ import type { CloseCause } from './close.js'
 
 /** Who hears first what happens to a socket. */
 export interface SocketObserver {
-  onMessage (socket: ObservedSocket, bytes: Buffer, isBinary: boolean): void
-  onPong (socket: ObservedSocket, payload: Buffer): void
-  onError (socket: ObservedSocket, error: Error): void
-  onClose (socket: ObservedSocket, code: number, reason: Buffer): void
+  onMessage (socket: WebSocket, bytes: Buffer, isBinary: boolean): void
+  onPong (socket: WebSocket, payload: Buffer): void
+  onError (socket: WebSocket, error: Error): void
+  onClose (socket: WebSocket, code: number, reason: Buffer): void
   /** The application sends a message. What was given to be sent before must go out first. */
-  onSending (socket: ObservedSocket): void
+  onSending (socket: WebSocket): void
   /** `ws` writes something else: a ping, a pong, a close frame. What was kept to be written must be. */
-  onWriting (socket: ObservedSocket): void
+  onWriting (socket: WebSocket): void
   /** The socket stops to be open because a close frame was written: ours, or the answer to the peer's. */
-  onClosing (socket: ObservedSocket, code: number, reason: string): void
+  onClosing (socket: WebSocket, code: number, reason: string): void
   /** It stops to be open because it is cut off. */
-  onTerminating (socket: ObservedSocket, cause: CloseCause | undefined): void
+  onTerminating (socket: WebSocket, cause: CloseCause | undefined): void
 }
 
 export interface ObservedSocket extends WebSocket {
@@ -42,12 +42,12 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
     override emit (name: string | symbol, ...args: unknown[]): boolean {
       const { observer } = this
       if (observer === undefined) return super.emit(name, ...args)
-      tell(observer, this as unknown as ObservedSocket, name, args)
+      tell(observer, this, name, args)
       return this.listenerCount(name) > 0 && super.emit(name, ...args) // an error that nobody else hears is none
     }
 
     override send (...args: unknown[]): void {
-      if (this.readyState === this.OPEN) this.observer?.onSending(this as unknown as ObservedSocket)
+      if (this.readyState === this.OPEN) this.observer?.onSending(this)
       this.sendNext(...args)
     }
 
@@ -60,32 +60,32 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
     }
 
     override ping (...args: unknown[]): void {
-      this.observer?.onWriting(this as unknown as ObservedSocket)
+      this.observer?.onWriting(this)
       Reflect.apply(super.ping, this, args)
     }
 
     override pong (...args: unknown[]): void {
-      this.observer?.onWriting(this as unknown as ObservedSocket)
+      this.observer?.onWriting(this)
       Reflect.apply(super.pong, this, args)
     }
 
     override terminate (cause?: CloseCause): void {
       const wasOpen = this.readyState === this.OPEN
-      this.observer?.onWriting(this as unknown as ObservedSocket)
+      this.observer?.onWriting(this)
       super.terminate()
-      if (wasOpen) this.observer?.onTerminating(this as unknown as ObservedSocket, cause)
+      if (wasOpen) this.observer?.onTerminating(this, cause)
     }
 
     override close (code?: number, reason?: string | Buffer): void {
       const wasOpen = this.readyState === this.OPEN
-      if (wasOpen) this.observer?.onWriting(this as unknown as ObservedSocket)
+      if (wasOpen) this.observer?.onWriting(this)
       super.close(code, reason)
-      if (wasOpen && this.readyState !== this.OPEN) this.observer?.onClosing(this as unknown as ObservedSocket, code ?? 1005, String(reason ?? ''))
+      if (wasOpen && this.readyState !== this.OPEN) this.observer?.onClosing(this, code ?? 1005, String(reason ?? ''))
     }
   }
 }
 
-function tell (observer: SocketObserver, socket: ObservedSocket, name: string | symbol, args: any[]): void {
+function tell (observer: SocketObserver, socket: WebSocket, name: string | symbol, args: any[]): void {
   switch (name) { // with what `ws` emits
     case 'message': return observer.onMessage(socket, args[0], args[1])
     case 'pong': return observer.onPong(socket, args[0])

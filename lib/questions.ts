@@ -26,7 +26,7 @@ export class Questions {
    * Resolves to `null` when the answer is there, to an error where the answer is one, or where there is none in time.
    * @param onAnswer called with the answer, also with one that comes too late
    */
-  ask (ask: (answer: (error?: unknown) => void) => void, onAnswer: (error: Error | null) => void = () => {}): Promise<Error | null> {
+  ask (say: (answer: (error?: unknown) => void) => void, onAnswer: (error: Error | null) => void = () => {}): Promise<Error | null> {
     return new Promise((resolve) => {
       const question: Question = {
         looks: 0,
@@ -46,7 +46,7 @@ export class Questions {
       this.#open.add(question)
       this.#timer ??= setInterval(() => this.#look(), LOOK_INTERVAL)
       try {
-        ask(answer)
+        say(answer)
       } catch (error) {
         answer(error instanceof Error ? error : new Error(String(error)))
       }

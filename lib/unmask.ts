@@ -4,7 +4,7 @@ const MIN_SIZE = 32
 /** So many bytes of a header tell how long the frame is (RFC 6455, section 5.2). */
 const SIZED_HEADER = 10
 
-/** In place of where a frame ends: its header is cut. */
+/** In place of a payload's size: the header is cut. */
 const CUT = -1
 
 // A mask, turned to where a word begins
@@ -28,16 +28,17 @@ export function unmask (chunk: Buffer, rest: Rest): Rest {
     at = rest
   } else {
     const header = Buffer.concat([rest, chunk.subarray(0, SIZED_HEADER)])
-    const end = endOfFrame(header, 0)
-    if (end === CUT) return header
-    at = end - rest.length
+    const size = payloadSize(header, 0)
+    if (size === CUT) return header
+    at = startOfPayload(header, 0) + size - rest.length
   }
   let words: Int32Array | undefined
   while (at < chunk.length) {
-    const end = endOfFrame(chunk, at)
-    if (end === CUT) return Buffer.from(chunk.subarray(at))
+    const size = payloadSize(chunk, at)
+    if (size === CUT) return Buffer.from(chunk.subarray(at))
     const start = startOfPayload(chunk, at)
-    if (end - start >= MIN_SIZE && end <= chunk.length && isMasked(chunk, at)) {
+    const end = start + size
+    if (size >= MIN_SIZE && end <= chunk.length && isMasked(chunk, at)) {
       words ??= new Int32Array(chunk.buffer, 0, chunk.buffer.byteLength >> 2)
       unmaskPayload(chunk, start, end, words)
     }
@@ -50,19 +51,18 @@ function isMasked (bytes: Buffer, at: number): boolean {
   return bytes[at + 1]! > 127
 }
 
+function payloadSize (bytes: Buffer, at: number): number {
+  if (at + 2 > bytes.length) return CUT
+  const size = bytes[at + 1]! & 127
+  if (size < 126) return size
+  if (size === 126) return at + 4 > bytes.length ? CUT : bytes.readUInt16BE(at + 2)
+  return at + SIZED_HEADER > bytes.length ? CUT : bytes.readUInt32BE(at + 2) * 2 ** 32 + bytes.readUInt32BE(at + 6)
+}
+
 function startOfPayload (bytes: Buffer, at: number): number {
   const size = bytes[at + 1]! & 127
   const sized = size < 126 ? 2 : size === 126 ? 4 : SIZED_HEADER
   return at + sized + (isMasked(bytes, at) ? 4 : 0)
-}
-
-function endOfFrame (bytes: Buffer, at: number): number {
-  if (at + 2 > bytes.length) return CUT
-  const size = bytes[at + 1]! & 127
-  const start = startOfPayload(bytes, at)
-  if (size < 126) return start + size
-  if (size === 126) return at + 4 > bytes.length ? CUT : start + bytes.readUInt16BE(at + 2)
-  return at + SIZED_HEADER > bytes.length ? CUT : start + bytes.readUInt32BE(at + 2) * 2 ** 32 + bytes.readUInt32BE(at + 6)
 }
 
 /** @param words all that the bytes are a part of */

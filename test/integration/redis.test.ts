@@ -9,14 +9,14 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { buildApp } from '../fixtures/app.js'
 import { captureLog, messagesOf } from '../fixtures/log.js'
-import { findFreePort, findRedis, needs } from '../fixtures/programs.js'
+import { findRedis, needs } from '../fixtures/programs.js'
 import { connectToRedis, startRedis } from '../fixtures/redis.js'
 
 const SUBSCRIBERS = 100
 const MESSAGES = 1000
 const OUTAGE = 5000
 
-const redis = findRedis()
+const needsRedis = needs('redis-server', findRedis())
 
 type Line = { msg: string, topic?: string, missed?: number, unpublished?: number }
 type Published = { delivered: number, bus: string }[]
@@ -114,10 +114,8 @@ async function startNode (t: Test, name: string, redisPort: number): Promise<Nod
 const isRising = (numbers: number[]) => numbers.every((number, i) => i === 0 || number > numbers[i - 1]!)
 const sum = (numbers: number[]) => numbers.reduce((total, each) => total + each, 0)
 
-t.test('two processes that a Redis connects, which goes away and comes back', { ...needs('redis-server', redis), timeout: 90_000 }, async (t) => {
-  if (redis === undefined) throw new Error('no redis-server was found')
-  const port = await findFreePort()
-  const { stop } = await startRedis(t, redis, port)
+t.test('two processes that a Redis connects, which goes away and comes back', { ...needsRedis, timeout: 90_000 }, async (t) => {
+  const { port, stop } = await startRedis(t)
   const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name, port)))
   const groups = await Promise.all(nodes.map((node) => Promise.all(Array.from({ length: SUBSCRIBERS }, () => node.subscribe()))))
   const subscribers = groups.flat()
@@ -153,7 +151,7 @@ t.test('two processes that a Redis connects, which goes away and comes back', { 
     latecomer.socket.terminate()
   })
 
-  const back = await startRedis(t, redis, port)
+  const back = await startRedis(t, port)
   await t.test('when it is back, so are the others, and the gap is told', async (t) => {
     await Promise.all(nodes.map((node) => node.hear('websocket bus found')))
     const missed = (node: Node) => sum(node.lines.filter(({ msg }) => msg === 'websocket publications missed').map(({ missed }) => missed ?? 0))
@@ -210,10 +208,8 @@ async function startApp (t: Test, port: number) {
   return { app, lines, subscribe, hear }
 }
 
-t.test('topics that mean something to Redis, or to its emitter, are topics like others', needs('redis-server', redis), async (t) => {
-  if (redis === undefined) throw new Error('no redis-server was found')
-  const port = await findFreePort()
-  await startRedis(t, redis, port)
+t.test('topics that mean something to Redis, or to its emitter, are topics like others', needsRedis, async (t) => {
+  const { port } = await startRedis(t)
   const [here, there] = await Promise.all([startApp(t, port), startApp(t, port)])
   const topics = ['constructor', 'toString', '__proto__', '__sentinel__:hello', 'a*', 'a[b]', 'a/', '/a', 'a//b', 'fastify-websocket-async/', 'ü/😀', 'a'.repeat(1024), 'a/'.repeat(63) + 'a']
   for (const topic of topics) t.equal(await there.subscribe(topic), 'ok')
@@ -229,10 +225,8 @@ t.test('topics that mean something to Redis, or to its emitter, are topics like 
   t.same([...here.lines, ...there.lines].filter(({ level }) => Number(level) >= 40), [])
 })
 
-t.test('what others publish on the same Redis does no harm', needs('redis-server', redis), async (t) => {
-  if (redis === undefined) throw new Error('no redis-server was found')
-  const port = await findFreePort()
-  await startRedis(t, redis, port)
+t.test('what others publish on the same Redis does no harm', needsRedis, async (t) => {
+  const { port } = await startRedis(t)
   const [here, there] = await Promise.all([startApp(t, port), startApp(t, port)])
   t.equal(await there.subscribe('#'), 'ok')
   const other = new Redis({ port })
@@ -242,10 +236,8 @@ t.test('what others publish on the same Redis does no harm', needs('redis-server
   t.equal(await there.hear(), 'a publication')
 })
 
-t.test('connections over which nothing comes any more are made anew', { ...needs('redis-server', redis), timeout: 60_000 }, async (t) => {
-  if (redis === undefined) throw new Error('no redis-server was found')
-  const port = await findFreePort()
-  await startRedis(t, redis, port)
+t.test('connections over which nothing comes any more are made anew', { ...needsRedis, timeout: 60_000 }, async (t) => {
+  const { port } = await startRedis(t)
   const pairs: [Socket, Socket][] = []
   const path = createServer((near) => {
     const far = connect(port, '127.0.0.1')
