@@ -45,17 +45,61 @@ export interface CancelOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** @throws FST_WSA_INVALID_ARGUMENT */
-export function assertOptions (options: unknown): void {
-  if (typeof options !== 'object' || options === null) throw invalidArgument('options', 'an object', options)
+/** Every name that an options object may have: the compiler refuses a list that lacks one. */
+export type Names<Options> = Readonly<Record<keyof Options, true>>
+
+/** Refuses a name that is not known, for JavaScript has no compiler that would: a misspelt timeout is no timeout. */
+export function assertNames (
+  options: object,
+  names: Readonly<Record<string, true>>,
+  refuse: (name: string, expected: string, value: unknown) => Error,
+  path = ''
+): void {
+  for (const name in options) {
+    if (names[name] === true) continue
+    throw refuse(path + name, `a known name, such as ${closest(name, Object.keys(names))}`, (options as Record<string, unknown>)[name])
+  }
 }
 
+/** The name that begins most like this one. */
+function closest (name: string, names: readonly string[]): string {
+  const lengths = names.map((each) => commonStart(name.toLowerCase(), each.toLowerCase()))
+  return names[lengths.indexOf(Math.max(...lengths))] as string // there is at least one name
+}
+
+function commonStart (a: string, b: string): number {
+  let length = 0
+  while (length < a.length && a[length] === b[length]) length++
+  return length
+}
+
+/**
+ * Checks the options of a call.
+ * @param example shows what to pass
+ * @throws FST_WSA_INVALID_ARGUMENT
+ */
+export function assertOptions (options: unknown, names: Readonly<Record<string, true>>, example = 'an object'): asserts options is object {
+  if (typeof options !== 'object' || options === null) throw invalidArgument('options', example, options)
+  assertNames(options, names, invalidArgument, 'options.')
+}
+
+export const CANCEL_OPTIONS: Names<CancelOptions> = { timeout: true, signal: true }
+
 /** @throws FST_WSA_INVALID_ARGUMENT */
-export function assertCancelOptions (options: CancelOptions): void {
-  assertOptions(options)
+export function assertCancelOptions (options: CancelOptions, names: Readonly<Record<string, true>> = CANCEL_OPTIONS): void {
+  if (!hasOnlyCancelNames(options)) assertOptions(options, names, `{ timeout: ${typeof options === 'number' ? options : 30_000} }`)
   const { timeout, signal } = options
   if (timeout !== undefined && !isDuration(timeout)) throw invalidArgument('timeout', DURATION, timeout)
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidArgument('signal', 'an AbortSignal', signal)
+}
+
+/** A shortcut for calls that are made for every message: comparing two names is faster than looking them up. */
+function hasOnlyCancelNames (options: CancelOptions): boolean {
+  if (typeof options !== 'object' || options === null) return false
+  for (const name in options) {
+    if (name !== 'timeout' && name !== 'signal') return false
+  }
+  return true
 }
 
 /** @throws FST_WSA_INVALID_ARGUMENT */

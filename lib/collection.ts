@@ -1,11 +1,12 @@
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
-import { assertOptions, invalidArgument } from './arguments.js'
+import { assertOptions, invalidArgument, type Names } from './arguments.js'
 import { Bus, type BusState, type PublicationGap } from './bus.js'
 import { assertClose, type CloseInfo } from './close.js'
 import { AsyncWebSocket, type Traffic } from './connection.js'
 import { diagnostics } from './diagnostics.js'
 import type { Settings } from './options.js'
+import { rejectWith } from './rejection.js'
 import { Rounds } from './rounds.js'
 import { toSendable, type Sendable } from './sender.js'
 import { assertTopic, Topics, type Delivery } from './topics.js'
@@ -28,6 +29,8 @@ export interface PublishOptions {
   /** A subscriber that does not get it. */
   readonly except?: AsyncWebSocket | undefined
 }
+
+const PUBLISH_OPTIONS: Names<PublishOptions> = { except: true }
 
 /**
  * The connections of an app, from the upgrade until the TCP connection is gone: `'open'` comes before the handler has its
@@ -93,9 +96,13 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
    * @param reason at most 123 bytes. @default ''
    * @throws FST_WSA_INVALID_CLOSE, before anything changes
    */
-  async closeAllAsync (code?: number, reason?: string): Promise<CloseInfo[]> {
-    assertClose(code ?? 1000, reason ?? '')
-    return Promise.all(Array.from(this, (connection) => connection.closeAsync(code, reason)))
+  closeAllAsync (code?: number, reason?: string): Promise<CloseInfo[]> {
+    try {
+      assertClose(code ?? 1000, reason ?? '')
+      return Promise.all(Array.from(this, (connection) => connection.closeAsync(code, reason)))
+    } catch (error) {
+      return this.#reject(error)
+    }
   }
 
   /**
@@ -106,14 +113,22 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
    * @param options `except`: a connection that does not get it, such as the one whose message it was
    * @throws FST_WSA_INVALID_ARGUMENT, also for a topic with a `+` or a `#`, of more than 1,024 characters, or of more than 64 levels
    */
-  async publishAsync (topic: string, data: Sendable, options: PublishOptions = {}): Promise<PublishResult> {
-    assertOptions(options)
-    const { except } = options
-    if (except !== undefined && !(except instanceof AsyncWebSocket)) throw invalidArgument('except', 'a connection', except)
-    assertTopic(topic, false)
-    const sendable = toSendable(data)
-    const delivery = this.topics.deliver(topic, sendable, except)
-    return { ...delivery, bus: this.bus === null ? 'ok' : await this.bus.publish(topic, sendable) }
+  publishAsync (topic: string, data: Sendable, options: PublishOptions = {}): Promise<PublishResult> {
+    try {
+      assertTopic(topic, false)
+      return this.#publish(topic, toSendable(data), readExcept(options))
+    } catch (error) {
+      return this.#reject(error)
+    }
+  }
+
+  async #publish (topic: string, data: string | Buffer, except: AsyncWebSocket | undefined): Promise<PublishResult> {
+    const delivery = this.topics.deliver(topic, data, except)
+    return { ...delivery, bus: this.bus === null ? 'ok' : await this.bus.publish(topic, data) }
+  }
+
+  #reject (error: unknown): Promise<never> {
+    return rejectWith(error, () => this.#log.error({ err: error }, 'websocket call was refused, and nobody awaited its promise'))
   }
 
   /** @internal From another node. */
@@ -180,6 +195,14 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
       }
     }
   }
+}
+
+function readExcept (options: PublishOptions): AsyncWebSocket | undefined {
+  if (options instanceof AsyncWebSocket) throw invalidArgument('options', '{ except: ws }', options)
+  assertOptions(options, PUBLISH_OPTIONS, '{ except: ws }')
+  const { except } = options
+  if (except !== undefined && !(except instanceof AsyncWebSocket)) throw invalidArgument('except', 'a connection', except)
+  return except
 }
 
 function logEnd ({ request, openedAt }: AsyncWebSocket, { code, cause, error }: CloseInfo, { received, sent }: Traffic): void {

@@ -2,7 +2,7 @@ import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
-import { assertCancelOptions, invalidArgument, type CancelOptions } from './arguments.js'
+import { assertCancelOptions, assertOptions, invalidArgument, type CancelOptions, type Names } from './arguments.js'
 import { assertClose, ConnectionEndedError, describeEnd, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
 import type { Publication } from './frame.js'
 import { KeepAlive } from './keep-alive.js'
@@ -11,8 +11,9 @@ import type { ObservedSocket, SocketObserver } from './observed-socket.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
 import { ReceiveQueue, type Amount } from './receive-queue.js'
+import { rejectWith } from './rejection.js'
 import type { Rounds } from './rounds.js'
-import { NOT_SENT, Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
+import { NOT_SENT, SEND_OPTIONS, Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
 import type { SubscribeOptions, SubscribeResult, Topics } from './topics.js'
 import { PingTransport, sendTransport } from './transport.js'
 import { unmask, type Rest } from './unmask.js'
@@ -37,6 +38,10 @@ export interface ConnectionOwner {
 }
 
 const NO_OPTIONS: CancelOptions = {}
+
+type PingOptions = Pick<CancelOptions, 'timeout'>
+
+const PING_OPTIONS: Names<PingOptions> = { timeout: true }
 
 /** What passed through a connection. */
 export interface Traffic {
@@ -224,7 +229,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
       this.#onReceive()
       return this.#queue.receive(options.timeout ?? this.#settings.receiveTimeout, options.signal)
     } catch (error) {
-      return Promise.reject(error)
+      return this.#reject(error)
     }
   }
 
@@ -259,11 +264,11 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   sendAsync (data: Sendable, options?: SendOptions): Promise<boolean> {
     try {
       const sendable = toSendable(data)
-      if (options !== undefined) assertCancelOptions(options)
+      if (options !== undefined) assertCancelOptions(options, SEND_OPTIONS)
       if (this.isClosed || options?.signal?.aborted === true) return NOT_SENT
       return this.#sender.send(sendable, options) ?? this.#drop(sendable)
     } catch (error) {
-      return Promise.reject(error)
+      return this.#reject(error)
     }
   }
 
@@ -275,16 +280,25 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
    * @throws FST_WSA_INVALID_ARGUMENT, also for a `+` or a `#` without that, for the topic may be what a client has sent, and for more than
    * 1,024 characters, 64 levels or three `#`
    */
-  async subscribeAsync (topic: string, options?: SubscribeOptions): Promise<SubscribeResult> {
-    return { bus: await this.#topics.subscribe(this, topic, options) }
+  subscribeAsync (topic: string, options?: SubscribeOptions): Promise<SubscribeResult> {
+    try {
+      return this.#topics.subscribe(this, topic, options).then((bus) => ({ bus }))
+    } catch (error) {
+      return this.#reject(error)
+    }
   }
 
   /**
    * Ends a subscription, named as it was begun. Where there is none, it does nothing.
    * @throws FST_WSA_INVALID_ARGUMENT
    */
-  async unsubscribeAsync (topic: string): Promise<void> {
-    this.#topics.unsubscribe(this, topic)
+  unsubscribeAsync (topic: string): Promise<void> {
+    try {
+      this.#topics.unsubscribe(this, topic)
+      return Promise.resolve()
+    } catch (error) {
+      return this.#reject(error)
+    }
   }
 
   /** @internal Takes what is published; `false`: it reads too slowly. `null`: it has ended. */
@@ -301,9 +315,14 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
    * @param options `timeout` in ms @default 20000
    * @throws FST_WSA_INVALID_ARGUMENT
    */
-  async pingAsync (options: Pick<CancelOptions, 'timeout'> = {}): Promise<number | null> {
-    assertCancelOptions(options)
-    return this.isClosed ? null : this.#keepAlive.ping(options.timeout ?? 20_000)
+  pingAsync (options: PingOptions = {}): Promise<number | null> {
+    try {
+      assertOptions(options, PING_OPTIONS, '{ timeout: 20000 }')
+      assertCancelOptions(options)
+      return this.isClosed ? Promise.resolve(null) : this.#keepAlive.ping(options.timeout ?? 20_000)
+    } catch (error) {
+      return this.#reject(error)
+    }
   }
 
   /**
@@ -314,10 +333,14 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
    * @param reason at most 123 bytes. @default ''
    * @throws FST_WSA_INVALID_CLOSE, before anything changes
    */
-  async closeAsync (code?: number, reason?: string): Promise<CloseInfo> {
-    assertClose(code ?? 1000, reason ?? '')
-    this.#close(code, reason, 'local')
-    return this.closed
+  closeAsync (code?: number, reason?: string): Promise<CloseInfo> {
+    try {
+      assertClose(code ?? 1000, reason ?? '')
+      this.#close(code, reason, 'local')
+      return this.closed
+    } catch (error) {
+      return this.#reject(error)
+    }
   }
 
   /** Drops the TCP connection: the peer sees 1006. What is unsent is lost, and counted in `closeInfo.unsent`. */
@@ -383,6 +406,12 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   /** @internal */
   terminateForShutdown (): void {
     this.#cutOff('shutdown')
+  }
+
+  // The client of a test has no logger: there an unhandled rejection fails the test, as it should
+  #reject (error: unknown): Promise<never> {
+    if (this.request === undefined) return Promise.reject(error)
+    return rejectWith(error, () => this.request.log.error({ err: error }, 'websocket call was refused, and nobody awaited its promise'))
   }
 
   get #topics (): Topics<AsyncWebSocket> {

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
+import { assertOptions, type Names } from './arguments.js'
 import { AsyncWebSocket, type ConnectionOwner } from './connection.js'
 import { observed, type ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
@@ -13,6 +14,8 @@ export interface InjectOptions {
   /** What the app sees as the address of the client. @default '127.0.0.1' */
   readonly remoteAddress?: string | undefined
 }
+
+const OPTIONS: Names<InjectOptions> = { headers: true, subprotocols: true, remoteAddress: true }
 
 /** The server answered HTTP instead of accepting the upgrade. */
 export class InjectRefusedError extends Error {
@@ -80,6 +83,7 @@ export function injectInto (app: FastifyInstance, server: Server, settings: Sett
   const clientSettings: Settings = { ...settings, keepAlive: null, receiveTimeout: Infinity }
 
   return async function injectWebSocketAsync (path: string, options: InjectOptions = {}): Promise<InjectedWebSocket> {
+    assertOptions(options, OPTIONS, '{ headers: {} }')
     const { headers = {}, subprotocols = [], remoteAddress = '127.0.0.1' } = options
     await app.ready()
     const [near, far] = streamPair()

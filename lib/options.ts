@@ -1,6 +1,6 @@
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { PerMessageDeflateOptions } from 'ws'
-import { badOption, durationOption } from './arguments.js'
+import { assertNames, badOption, durationOption, type Names } from './arguments.js'
 import type { PubSub } from './bus.js'
 import { assertClose } from './close.js'
 import type { KeepAliveOptions, KeepAliveSettings } from './keep-alive.js'
@@ -74,6 +74,36 @@ export interface WebSocketAsyncOptions {
   readonly preClose?: WebsocketPluginOptions['preClose'] | undefined
 }
 
+const NAMES: Names<WebSocketAsyncOptions> = {
+  origin: true,
+  maxConnections: true,
+  receiveHighWaterMark: true,
+  sendHighWaterMark: true,
+  maxBufferedBytes: true,
+  slowConsumer: true,
+  keepAlive: true,
+  maxPayload: true,
+  receiveTimeout: true,
+  upgradeTimeout: true,
+  closeTimeout: true,
+  shutdown: true,
+  compression: true,
+  duplicateIdentifier: true,
+  pubsub: true,
+  options: true,
+  errorHandler: true,
+  preClose: true
+}
+
+/** Names that `app.register()` takes for itself, beside those of a plugin. */
+const REGISTER_NAMES = { prefix: true, logLevel: true, logSerializers: true } as const
+
+const SHUTDOWN_NAMES: Names<ShutdownOptions> = { code: true, reason: true, grace: true, timeout: true, spread: true }
+
+const KEEP_ALIVE_NAMES: Names<KeepAliveOptions> = { interval: true, timeout: true }
+
+const MARK_NAMES: Names<Amount> = { messages: true, bytes: true }
+
 /** The options with every default filled in. */
 export interface Settings {
   readonly origin: OriginRule
@@ -105,6 +135,7 @@ export interface WebSocketServerOptions extends UpstreamOptions {
  * @throws FST_WSA_BAD_OPTION, FST_WSA_INVALID_CLOSE
  */
 export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number): Settings {
+  assertNames(options, { ...NAMES, ...REGISTER_NAMES }, badOption)
   for (const name of ['errorHandler', 'preClose'] as const) {
     const value = options[name]
     if (value !== undefined && typeof value !== 'function') throw badOption(name, 'a function', value)
@@ -144,7 +175,7 @@ function amount (name: string, value: number | undefined, byDefault: number): nu
 }
 
 function readReceiveHighWaterMark (options: WebSocketAsyncOptions['receiveHighWaterMark'] = {}): Amount {
-  assertObject('receiveHighWaterMark', options)
+  assertObject('receiveHighWaterMark', options, MARK_NAMES)
   return Object.freeze({
     messages: amount('receiveHighWaterMark.messages', options.messages, 64),
     bytes: amount('receiveHighWaterMark.bytes', options.bytes, 1024 * 1024)
@@ -153,7 +184,7 @@ function readReceiveHighWaterMark (options: WebSocketAsyncOptions['receiveHighWa
 
 function readKeepAlive (options: WebSocketAsyncOptions['keepAlive'] = {}): KeepAliveSettings | null {
   if (options === false) return null
-  assertObject('keepAlive', options)
+  assertObject('keepAlive', options, KEEP_ALIVE_NAMES)
   const read = (name: 'interval' | 'timeout', byDefault: number) => {
     const value = finite(`keepAlive.${name}`, durationOption(`keepAlive.${name}`, options[name], byDefault))
     if (value === 0) throw badOption(`keepAlive.${name}`, 'more than 0', value)
@@ -164,13 +195,13 @@ function readKeepAlive (options: WebSocketAsyncOptions['keepAlive'] = {}): KeepA
 
 function readPubSub (pubsub: PubSub | undefined): PubSub | null {
   if (pubsub === undefined) return null
-  assertObject('pubsub', pubsub)
-  if ([pubsub.on, pubsub.removeListener, pubsub.emit].every((method) => typeof method === 'function')) return pubsub
+  if (typeof pubsub === 'object' && pubsub !== null && [pubsub.on, pubsub.removeListener, pubsub.emit].every((method) => typeof method === 'function')) return pubsub
   throw badOption('pubsub', 'an MQEmitter, which has on(), removeListener() and emit()', pubsub)
 }
 
-function assertObject (name: string, value: unknown): void {
+function assertObject (name: string, value: unknown, names: Readonly<Record<string, true>>): void {
   if (typeof value !== 'object' || value === null) throw badOption(name, 'an object', value)
+  assertNames(value, names, badOption, `${name}.`)
 }
 
 function finite (name: string, value: number): number {
@@ -179,7 +210,7 @@ function finite (name: string, value: number): number {
 }
 
 function readShutdown (options: ShutdownOptions = {}): Settings['shutdown'] {
-  assertObject('shutdown', options)
+  assertObject('shutdown', options, SHUTDOWN_NAMES)
   const { code = 1001, reason = 'server shutting down' } = options
   assertClose(code, reason)
   const timeout = finite('shutdown.timeout', durationOption('shutdown.timeout', options.timeout, 10_000))

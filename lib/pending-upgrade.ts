@@ -2,7 +2,7 @@ import { STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders, type Serv
 import type { Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocketServer } from 'ws'
-import { assertPlainObject, badOption } from './arguments.js'
+import { assertNames, assertPlainObject, badOption, type Names } from './arguments.js'
 import type { WebSocketCollection } from './collection.js'
 import { AsyncWebSocket } from './connection.js'
 import { diagnostics } from './diagnostics.js'
@@ -24,6 +24,8 @@ export interface AcceptOptions {
   /** Headers for the 101, beside those that were set on the reply. */
   readonly headers?: OutgoingHttpHeaders | undefined
 }
+
+const ACCEPT_OPTIONS: Names<AcceptOptions> = { subprotocol: true, identifier: true, headers: true }
 
 /** What Node gave to the listener for upgrades, and a response for it that has the socket. */
 export interface UpgradeRequest {
@@ -214,7 +216,7 @@ export class PendingUpgrade {
   #begin (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
     const reply = this.#assertUndecided(request)
     assertHandshake(this.#raw)
-    if (options !== undefined) assertPlainObject('options', options)
+    if (options !== undefined) assertAcceptOptions(options)
     this.subprotocol = this.#select(options?.subprotocol)
     this.#identifier = readIdentifier(options?.identifier)
     this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options?.headers) // Fastify's type allows more than a header can be
@@ -351,6 +353,11 @@ export class PendingUpgrade {
     clearTimeout(this.#timer)
     if (timeout !== Infinity) this.#timer = setTimeout(onTimeout, timeout)
   }
+}
+
+function assertAcceptOptions (options: AcceptOptions): void {
+  assertPlainObject('options', options)
+  assertNames(options, ACCEPT_OPTIONS, badOption)
 }
 
 function readIdentifier (identifier: string | undefined): string | null {

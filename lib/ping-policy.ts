@@ -1,4 +1,4 @@
-import { assertInterval, invalidArgument } from './arguments.js'
+import { assertInterval, assertOptions, invalidArgument, type Names } from './arguments.js'
 
 export interface PingPolicyOptions {
   /** Time between two pings in ms. @default 5000 */
@@ -6,6 +6,8 @@ export interface PingPolicyOptions {
   /** The text of the ping. @default '%ping%' */
   readonly dataMessage?: string | undefined
 }
+
+const OPTIONS: Names<PingPolicyOptions> = { interval: true, dataMessage: true }
 
 /** What the policy needs of its connection. */
 interface PingTransport {
@@ -37,7 +39,9 @@ export class PingPolicy {
    * the connection, and on a connection that is closed it does nothing.
    * @throws FST_WSA_INVALID_ARGUMENT
    */
-  start ({ interval = 5_000, dataMessage = '%ping%' }: PingPolicyOptions = {}): void {
+  start (options: PingPolicyOptions = {}): void {
+    assertOptions(options, OPTIONS, '{ interval: 5000 }')
+    const { interval = 5_000, dataMessage = '%ping%' } = options
     assertInterval('interval', interval)
     if (typeof dataMessage !== 'string') throw invalidArgument('dataMessage', 'a string', dataMessage)
     this.stop()

@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import type { Publication } from './frame.js'
-import { invalidArgument, type CancelOptions } from './arguments.js'
+import { CANCEL_OPTIONS, invalidArgument, type CancelOptions, type Names } from './arguments.js'
 
 /** What `sendAsync` takes: a string becomes a text message, bytes become a binary message. */
 export type Sendable = string | ArrayBuffer | ArrayBufferView
@@ -9,6 +9,8 @@ export interface SendOptions extends CancelOptions {
   /** Whether to compress this message, where compression was negotiated. @default true */
   readonly compress?: boolean | undefined
 }
+
+export const SEND_OPTIONS: Names<SendOptions> = { ...CANCEL_OPTIONS, compress: true }
 
 /** What the sender needs of its connection. */
 export interface SendTransport {

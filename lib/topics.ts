@@ -1,4 +1,4 @@
-import { assertOptions, invalidArgument } from './arguments.js'
+import { assertOptions, invalidArgument, type Names } from './arguments.js'
 import type { Bus, BusState } from './bus.js'
 import { Publication } from './frame.js'
 
@@ -6,6 +6,8 @@ export interface SubscribeOptions {
   /** In the topic, `+` stands for any one level and `#` for any number of levels. @default false: such a topic is refused */
   readonly wildcards?: boolean | undefined
 }
+
+const OPTIONS: Names<SubscribeOptions> = { wildcards: true }
 
 /** What became of a subscription. */
 export interface SubscribeResult {
@@ -60,7 +62,7 @@ export class Topics<S extends Subscriber> {
    * @throws FST_WSA_INVALID_ARGUMENT
    */
   subscribe (subscriber: S, topic: string, options: SubscribeOptions = {}): Promise<BusState> {
-    assertOptions(options)
+    assertOptions(options, OPTIONS, '{ wildcards: true }')
     assertTopic(topic, options.wildcards === true)
     if (subscriber.isClosed) return OK
     const subscribers = this.#subscribers.get(topic) ?? new Set()

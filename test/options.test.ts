@@ -76,7 +76,12 @@ t.test('a bad option is refused at registration, by its name and its value', asy
     [{ options: { clientTracking: false } }, /options.clientTracking.*false/],
     [{ options: { noServer: true } }, /options.noServer.*true/],
     [{ errorHandler: 5 }, /errorHandler.*5/],
-    [{ preClose: {} }, /preClose/]
+    [{ preClose: {} }, /preClose/],
+    [{ maxPayLoad: 5 }, /maxPayLoad.*such as maxPayload.*5/],
+    [{ toString: 5 }, /toString.*known name/],
+    [{ keepAlive: { intervall: 5 } }, /keepAlive.intervall.*such as interval.*5/],
+    [{ shutdown: { graceTime: 5 } }, /shutdown.graceTime.*such as grace,.*5/],
+    [{ receiveHighWaterMark: { message: 5 } }, /receiveHighWaterMark.message: .*such as messages/]
   ]
   for (const [options, message] of bad) {
     const app = Fastify()
@@ -84,6 +89,13 @@ t.test('a bad option is refused at registration, by its name and its value', asy
     await t.rejects(Promise.resolve(registered).then(() => app.ready()), { code: /^FST_WSA_(BAD_OPTION|INVALID_CLOSE)$/, message }, JSON.stringify(options))
     await app.close()
   }
+})
+
+t.test('what app.register() takes for itself is no unknown option', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(websocketAsync, { prefix: '/ws', logLevel: 'warn', logSerializers: {} })
+  t.ok(app.webSockets)
 })
 
 t.test('a bodyLimit beyond what ws can hold is the largest that it can', async (t) => {
