@@ -23,7 +23,7 @@ export const errors = {
     403),
   FST_WSA_SUBPROTOCOL_NOT_OFFERED: createError(
     'FST_WSA_SUBPROTOCOL_NOT_OFFERED',
-    'Cannot select the subprotocol "%s": the client offered "%s"; select one of these, or none',
+    'Cannot select the subprotocol "%s": the client offered "%s"; select one of these, or null for none',
     400),
   FST_WSA_TOO_MANY_CONNECTIONS: createError(
     'FST_WSA_TOO_MANY_CONNECTIONS',

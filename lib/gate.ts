@@ -123,10 +123,24 @@ export function injectionServer (route: Route): Server {
 export function joinServer (server: WebSocketServer, upgrades: Upgrades): void {
   const { options } = server
   options.WebSocket = observed(options.WebSocket as typeof WebSocket) // ws fills it in
-  const handleProtocols = options.handleProtocols ?? firstOffered
-  options.handleProtocols = (offered, raw) => upgrades.get(raw)?.pending?.subprotocol ?? handleProtocols(offered, raw)
+  chooseSubprotocol(options, (raw) => upgrades.get(raw)?.pending?.subprotocol)
   server.on('headers', (lines, raw) => { lines.push(...upgrades.get(raw)?.pending?.headerLines ?? []) })
   server.on('wsClientError', (error, _socket, raw) => { upgrades.get(raw)?.pending?.refuseToOpen(error) })
+}
+
+/**
+ * Lets each upgrade choose its subprotocol. Others write to these options at any time, as graphql-ws does at its first client:
+ * what they set chooses where the upgrade has not.
+ */
+function chooseSubprotocol (options: WebSocketServer['options'], chosenBy: (raw: IncomingMessage) => string | false | undefined): void {
+  let others = options.handleProtocols
+  const handleProtocols: typeof others = (offered, raw) => chosenBy(raw) ?? (others ?? firstOffered)(offered, raw)
+  Object.defineProperty(options, 'handleProtocols', {
+    configurable: true,
+    enumerable: true,
+    get: () => handleProtocols,
+    set: (value: typeof others) => { others = value }
+  })
 }
 
 function firstOffered (offered: Set<string>): string | false {

@@ -14,13 +14,13 @@ import type { Neighbour } from './registration.js'
 import type { Shutdown } from './shutdown.js'
 
 export interface AcceptOptions {
-  /** One of the subprotocols that the client offered. @default the first that it offered, or none */
-  readonly subprotocol?: string | undefined
+  /** One of the subprotocols that the client offered, or `null` for none. @default the first that it offered, or none */
+  readonly subprotocol?: string | null | undefined
   /**
    * A name for the connection, such as a user's id, by which `app.webSockets.get` finds it. Where an open connection has it,
-   * `duplicateIdentifier` decides which of the two stays. @default none
+   * `duplicateIdentifier` decides which of the two stays. `null` means none. @default null
    */
-  readonly identifier?: string | undefined
+  readonly identifier?: string | null | undefined
   /** Headers for the 101, beside those that were set on the reply. */
   readonly headers?: OutgoingHttpHeaders | undefined
 }
@@ -59,7 +59,8 @@ const LINGER = 1_000
 export class PendingUpgrade {
   /** What goes on the 101. */
   headerLines: readonly string[] = []
-  subprotocol: string | undefined
+  /** False: none is agreed upon. `undefined`: the server of `ws` chooses. */
+  subprotocol: string | false | undefined
   readonly #context: UpgradeContext
   readonly #raw: IncomingMessage
   readonly #socket: Socket
@@ -204,9 +205,10 @@ export class PendingUpgrade {
     return reply
   }
 
-  #select (subprotocol: string | undefined): string | undefined {
+  #select (subprotocol: string | null | undefined): string | false | undefined {
     if (subprotocol === undefined) return undefined
-    if (typeof subprotocol !== 'string') throw badOption('subprotocol', 'a string', subprotocol)
+    if (subprotocol === null) return false
+    if (typeof subprotocol !== 'string' || subprotocol === '') throw badOption('subprotocol', 'one that the client offered, or null for none', subprotocol)
     const offered = offeredSubprotocols(this.#raw.headers)
     if (!offered.includes(subprotocol)) throw new errors.FST_WSA_SUBPROTOCOL_NOT_OFFERED(subprotocol, offered.join(', '))
     return subprotocol
@@ -262,7 +264,7 @@ export class PendingUpgrade {
   // A frame may have come with the handshake: whoever listens must do so before this returns
   #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, onOpen: OnOpen): AsyncWebSocket {
     reply.hijack()
-    reply.send = refuseToSend
+    reply.send = (payload) => refuseToSend(request, reply, payload)
     this.#letGoOfHttp()
     const { server, settings, collection } = this.#context
     const connection = new AsyncWebSocket({
@@ -360,9 +362,9 @@ function assertAcceptOptions (options: AcceptOptions): void {
   assertNames(options, ACCEPT_OPTIONS, badOption)
 }
 
-function readIdentifier (identifier: string | undefined): string | null {
-  if (identifier === undefined) return null
-  if (typeof identifier !== 'string' || identifier === '') throw badOption('identifier', 'a string that is not empty', identifier)
+function readIdentifier (identifier: string | null | undefined): string | null {
+  if (identifier === undefined || identifier === null) return null
+  if (typeof identifier !== 'string' || identifier === '') throw badOption('identifier', 'a string that is not empty, or null for none', identifier)
   return identifier
 }
 
@@ -374,7 +376,12 @@ function notInHandler ({ is404, routeOptions }: FastifyRequest): Error {
   return isTooEarly ? new errors.FST_WSA_ROUTE_TOO_EARLY(routeOptions.url) : new errors.FST_WSA_NOT_IN_HANDLER()
 }
 
-function refuseToSend (): never {
+/** Frameworks send what a handler returned, such as NestJS, which then is `undefined`: that is no mistake. */
+function refuseToSend (request: FastifyRequest, reply: FastifyReply, payload: unknown): FastifyReply {
+  if (payload === undefined) {
+    request.log.debug('an empty reply after the upgrade to a WebSocket was ignored')
+    return reply
+  }
   throw new errors.FST_WSA_REPLY_ALREADY_SENT('send a reply', 'the upgrade to a WebSocket')
 }
 
