@@ -516,6 +516,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   /** The end, in this order: state, timers, who waits, the owner, `closed`, `signal`. */
   #socketOnClose (code: number, reason: string): void {
+    if (this.#state === 'closed') return // an application emits it once more by hand
     this.#leaveOpen('connection-lost')
     this.#state = 'closed'
     clearTimeout(this.#closeTimer)

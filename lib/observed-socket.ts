@@ -17,6 +17,10 @@ export interface SocketObserver {
   onTerminating (socket: WebSocket, cause: CloseCause | undefined): void
 }
 
+type BinaryType = WebSocket['binaryType'] | 'blob' // the types do not name them all
+
+const BINARY_TYPES = new Set<unknown>(['nodebuffer', 'arraybuffer', 'fragments', 'blob'] satisfies BinaryType[])
+
 export interface ObservedSocket extends WebSocket {
   observer: SocketObserver | undefined
   /** What was sent, by whomever. */
@@ -34,16 +38,19 @@ export interface ObservedSocket extends WebSocket {
  * takes as long as the peer likes.
  */
 export function observed (Base: typeof WebSocket): typeof WebSocket {
-  return class ObservedWebSocket extends Base {
+  class ObservedWebSocket extends Base {
     observer: SocketObserver | undefined
     sentMessages = 0
     sentBytes = 0
 
+    listenersGet: BinaryType = 'nodebuffer'
+
     override emit (name: string | symbol, ...args: unknown[]): boolean {
       const { observer } = this
-      if (observer === undefined) return super.emit(name, ...args)
-      tell(observer, this, name, args)
-      return this.listenerCount(name) > 0 && super.emit(name, ...args) // an error that nobody else hears is none
+      if (observer !== undefined && isFromWs(this, name, args)) tell(observer, this, name, args)
+      if (observer !== undefined && this.listenerCount(name) === 0) return false // an error that nobody else hears is none
+      if (name === 'message' && this.listenersGet !== 'nodebuffer') args[0] = converted(args[0], args[1], this.listenersGet)
+      return super.emit(name, ...args)
     }
 
     override send (...args: unknown[]): void {
@@ -82,6 +89,38 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
       super.close(code, reason)
       if (wasOpen && this.readyState !== this.OPEN) this.observer?.onClosing(this, code ?? 1005, String(reason ?? ''))
     }
+  }
+
+  // The types say that it is a property of the base class, which no accessor may override
+  Object.defineProperty(ObservedWebSocket.prototype, 'binaryType', binaryType)
+  return ObservedWebSocket
+}
+
+/**
+ * What the listeners for `message` get for a binary message. The socket itself stays at Buffers, so that the observer gets and
+ * counts those whatever a library asks for.
+ */
+const binaryType: PropertyDescriptor & ThisType<{ listenersGet: BinaryType }> = {
+  configurable: true,
+  enumerable: true,
+  get () { return this.listenersGet },
+  set (type: BinaryType) { if (BINARY_TYPES.has(type)) this.listenersGet = type }
+}
+
+/** False for an event that an application emits by hand, as some tests and libraries do: only listeners hear it. */
+function isFromWs (socket: WebSocket, name: string | symbol, [first]: unknown[]): boolean {
+  if (name === 'close') return socket.readyState === socket.CLOSED
+  if (name === 'message' || name === 'pong') return Buffer.isBuffer(first)
+  return true
+}
+
+function converted (data: unknown, isBinary: unknown, type: BinaryType): unknown {
+  if (isBinary !== true || !Buffer.isBuffer(data)) return data
+  switch (type) {
+    case 'arraybuffer': return data.buffer.slice(data.byteOffset, data.byteOffset + data.length)
+    case 'fragments': return [data]
+    case 'blob': return new Blob([data as Buffer<ArrayBuffer>]) // what ws reads is never shared
+    case 'nodebuffer': return data
   }
 }
 
