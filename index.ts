@@ -104,6 +104,6 @@ function closeAfter ({ bus }: WebSocketCollection) {
 }
 
 /** A Fastify 5 plugin: `await app.register(websocketAsync)`, then `await request.getWebSocketAsync()` in a handler. */
-export const fastifyWebSocketAsync = fp(websocketAsync, { name: 'fastify-websocket-async', fastify: '^5.0.0 || ^6.0.0-0' })
+export const fastifyWebSocketAsync = fp(websocketAsync, { name: 'fastify-websocket-async', fastify: '^5.10.0 || ^6.0.0-0' })
 
 export default fastifyWebSocketAsync
