@@ -7,7 +7,7 @@ import type { AsyncWebSocket } from './lib/connection.js'
 import { injectionServer, joinServer, upgradeListener, upgradeRouter, Upgrades } from './lib/gate.js'
 import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
 import { readOptions, type WebSocketAsyncOptions } from './lib/options.js'
-import { Shutdown } from './lib/shutdown.js'
+import { Shutdown, withoutFailing } from './lib/shutdown.js'
 import { claim, takeInNeighbours, type Neighbour } from './lib/registration.js'
 import { acceptIn, routeHooks } from './lib/routes.js'
 import type { AcceptOptions } from './lib/pending-upgrade.js'
@@ -63,7 +63,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   const neighbours: Neighbour[] = []
   const { rememberHandler, putBackHandler } = routeHooks(upgrades, settings.errorHandler)
 
-  if (settings.preClose !== undefined) app.addHook('preClose', settings.preClose) // while there still are clients to take leave of
+  if (settings.preClose !== undefined) app.addHook('preClose', withoutFailing(settings.preClose, app.log)) // while there still are clients to take leave of
   for (const hook of shutdown.preCloseHooks(pluginTimeout)) app.addHook('preClose', hook)
   app.addHook('onRoute', rememberHandler)
   app.addHook('onResponse', (request, _reply, done) => {

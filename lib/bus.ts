@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger, FastifyError } from 'fastify'
 import { Envelopes, fromWire, isEnvelope, PROBE_TOPIC, toWire, unwrap, type Envelope } from './envelope.js'
 import { errors } from './errors.js'
+import { logForeign } from './log.js'
 import { NoAnswerError, Questions } from './questions.js'
 import { Recent } from './recent.js'
 
@@ -132,7 +133,7 @@ export class Bus {
 
   readonly #stateOnError = (error: Error): void => {
     if (this.#state !== UP) return
-    if (performance.now() >= this.#quietUntil) this.#log.warn({ err: error }, 'websocket bus failed')
+    if (performance.now() >= this.#quietUntil) logForeign(this.#log, 'warn', { err: error }, 'websocket bus failed')
     this.#quietUntil = performance.now() + QUIET
     this.#suspect(error)
   }
@@ -155,7 +156,7 @@ export class Bus {
   #logRefusals (error: FastifyError): void {
     clearTimeout(this.#refusalTimer)
     this.#refusalTimer = undefined
-    if (this.#refused > 0) this.#log.warn({ err: error, unpublished: this.#refused }, 'websocket publications refused')
+    if (this.#refused > 0) logForeign(this.#log, 'warn', { err: error, unpublished: this.#refused }, 'websocket publications refused')
     this.#refused = 0
   }
 
@@ -242,7 +243,7 @@ export class Bus {
     if (this.#state.error !== null) return this.#state.error
     const error = lost(cause.message, cause)
     this.#state = { name: 'lost', error, since: performance.now(), unpublished: 0 }
-    this.#log.warn({ err: error }, 'websocket bus lost')
+    logForeign(this.#log, 'warn', { err: error }, 'websocket bus lost')
     this.#probeIn(PROBE_INTERVAL)
     return error
   }

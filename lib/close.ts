@@ -96,6 +96,18 @@ export class WebSocketCloseError extends Error {
   }
 }
 
+/** The close that a handler asks for by what it has thrown. That may be anything, and reading it may throw: then it asks for none. */
+export function closeAskedFor (thrown: unknown): Pick<CloseInfo, 'code' | 'reason'> | undefined {
+  try {
+    if (!(thrown instanceof WebSocketCloseError)) return undefined
+    const { code, reason } = thrown
+    assertClose(code, reason) // a subclass may have changed them
+    return { code, reason }
+  } catch {
+    return undefined
+  }
+}
+
 /** The reason of `ws.signal`. */
 export class ConnectionEndedError extends Error {
   override readonly name = 'AbortError'

@@ -5,6 +5,7 @@ import { Bus, type BusState, type PublicationGap } from './bus.js'
 import { assertClose, type CloseInfo } from './close.js'
 import { AsyncWebSocket, type Traffic } from './connection.js'
 import { diagnostics } from './diagnostics.js'
+import { logForeign } from './log.js'
 import type { Settings } from './options.js'
 import { rejectWith } from './rejection.js'
 import { Rounds } from './rounds.js'
@@ -34,7 +35,7 @@ const PUBLISH_OPTIONS: Names<PublishOptions> = { except: true }
 
 /**
  * The connections of an app, from the upgrade until the TCP connection is gone: `'open'` comes before the handler has its
- * connection, `'close'` when it has ended. What a listener throws is logged, and harms no connection.
+ * connection, `'close'` when it has ended. What a listener throws, or its promise rejects with, is logged, and harms no connection.
  */
 export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents> implements Iterable<AsyncWebSocket> {
   /** @internal How many upgrades are being accepted. */
@@ -188,11 +189,9 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   #tell<Name extends keyof WebSocketCollectionEvents> (log: FastifyBaseLogger, name: Name, ...args: WebSocketCollectionEvents[Name]): void {
     if (this.listenerCount(name) === 0) return
     for (const listener of this.rawListeners(name)) {
-      try {
-        Reflect.apply(listener, this, args)
-      } catch (error) {
-        log.error({ err: error }, `listener of webSockets for '${name}' failed`)
-      }
+      promiseOf(() => Reflect.apply(listener, this, args)).catch((error: unknown) => {
+        logForeign(log, 'error', { err: error }, `listener of webSockets for '${name}' failed`)
+      })
     }
   }
 }
@@ -207,5 +206,11 @@ function readExcept (options: PublishOptions): AsyncWebSocket | undefined {
 
 function logEnd ({ request, openedAt }: AsyncWebSocket, { code, cause, error }: CloseInfo, { received, sent }: Traffic): void {
   const line = { code, cause, duration: Math.round(performance.now() - openedAt), received, sent }
-  request.log.info(error === undefined ? line : Object.assign(line, { err: error }), 'websocket closed')
+  if (error === undefined) request.log.info(line, 'websocket closed')
+  else logForeign(request.log, 'info', { ...line, err: error }, 'websocket closed')
+}
+
+/** Calls it at once. What it throws, and what its promise rejects with, rejects this one. */
+async function promiseOf (listener: () => unknown): Promise<unknown> {
+  return listener()
 }

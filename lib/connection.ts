@@ -3,9 +3,10 @@ import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { assertCancelOptions, assertOptions, invalidArgument, type CancelOptions, type Names } from './arguments.js'
-import { assertClose, ConnectionEndedError, describeEnd, WebSocketCloseError, type CloseCause, type CloseInfo } from './close.js'
+import { assertClose, closeAskedFor, ConnectionEndedError, describeEnd, type CloseCause, type CloseInfo } from './close.js'
 import type { Publication } from './frame.js'
 import { KeepAlive } from './keep-alive.js'
+import { logForeign } from './log.js'
 import { Message } from './message.js'
 import type { ObservedSocket, SocketObserver } from './observed-socket.js'
 import type { Settings } from './options.js'
@@ -374,15 +375,11 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   /** @internal What a handler throws goes to the log; the peer is told no details. */
   handlerOnThrow (error: unknown): void {
-    const isAnswerToEnd = error instanceof Error && this.#aborter?.signal.aborted === true &&
-      (error === this.#aborter.signal.reason || error.cause === this.#aborter.signal.reason)
-    if (error instanceof WebSocketCloseError) {
-      this.request.log.debug({ err: error }, 'websocket handler closed the connection')
-      this.#close(error.code, error.reason, 'handler-failed')
-    } else {
-      this.request.log[isAnswerToEnd ? 'debug' : 'error']({ err: error }, 'websocket handler failed')
-      this.#close(1011, '', 'handler-failed')
-    }
+    const asked = closeAskedFor(error)
+    const isFailure = asked === undefined && !isDueTo(error, this.#aborter?.signal.reason)
+    this.#close(asked?.code ?? 1011, asked?.reason ?? '', 'handler-failed') // before the log: the peer need not wait for it
+    const message = asked === undefined ? 'websocket handler failed' : 'websocket handler closed the connection'
+    logForeign(this.request.log, isFailure ? 'error' : 'debug', { err: error }, message)
   }
 
   /** @internal The app is closing: ends now where nothing was begun, else when the handler returns. */
@@ -546,8 +543,21 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
 /** What broke it. A write that was under way when we cut it off ourselves fails too, in newer versions of Node.js. */
 function failureOf ({ errored }: Duplex): Error | undefined {
-  const { code } = (errored ?? {}) as NodeJS.ErrnoException
-  return errored === null || code === 'ECANCELED' ? undefined : errored
+  return errored === null || has(errored, 'code', 'ECANCELED') ? undefined : errored
+}
+
+/** Whether a handler that was told of the end has thrown for that reason. */
+function isDueTo (thrown: unknown, reason: ConnectionEndedError | undefined): boolean {
+  return reason !== undefined && (thrown === reason || has(thrown, 'cause', reason))
+}
+
+/** Of an error that is not ours: reading it may throw. */
+function has (error: unknown, name: 'cause' | 'code', value: unknown): boolean {
+  try {
+    return (error as NodeJS.ErrnoException | null | undefined)?.[name] === value
+  } catch {
+    return false
+  }
 }
 
 /** On the socket and on the transport of a connection: the connection. */

@@ -4,6 +4,7 @@ import { finished } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { WebSocket, WebSocketServer } from 'ws'
 import { asksForWebSocket } from './handshake.js'
+import { logForeign } from './log.js'
 import { observed } from './observed-socket.js'
 import { serveAsPlainHttp } from './plain-http.js'
 import type { UpgradeContext } from './pending-upgrade.js'
@@ -89,7 +90,7 @@ export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context
     try {
       app.routing(raw, response)
     } catch (error) {
-      context.log.warn({ err: error }, 'websocket upgrade could not be routed')
+      logForeign(context.log, 'warn', { err: error }, 'websocket upgrade could not be routed')
       if (response.headersSent) socket.destroy()
       else response.writeHead(500).end()
     }

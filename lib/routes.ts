@@ -4,6 +4,7 @@ import type { WebSocket } from 'ws'
 import type { AsyncWebSocket } from './connection.js'
 import { errors } from './errors.js'
 import { asksForWebSocket } from './handshake.js'
+import { logForeign } from './log.js'
 import type { Settings } from './options.js'
 import type { Upgrades } from './gate.js'
 import { kAwaitable, type AcceptOptions } from './pending-upgrade.js'
@@ -82,15 +83,18 @@ function eventHandler (
     const instance = this as unknown as FastifyInstance // the same instance, with the server's type left open
     return upgrade.run(reply, async () => {
       let result: unknown
-      const connection = await upgrade.accept(request, undefined, ({ socket, closed }) => {
-        socket.on('error', (error) => errorHandler.call(instance, error, socket, request, reply))
+      const handleError = async (error: unknown, socket: WebSocket) =>
+        errorHandler.call(instance, error as Error, socket, request, reply) // as upstream: whatever was thrown
+      const connection = await upgrade.accept(request, undefined, (connection) => {
+        const { socket, closed } = connection
+        socket.on('error', (error) => { handleError(error, socket).catch((failure: unknown) => connection.handlerOnThrow(failure)) })
         result = settle(() => wsHandler.call(instance, socket, request) ?? closed) // without a promise it ends it itself
       })
       try {
         await result
       } catch (error) {
         if (connection.isAwaited) throw error
-        errorHandler.call(instance, error as Error, connection.socket, request, reply) // as upstream: whatever was thrown
+        await handleError(error, connection.socket)
       }
     })
   }
@@ -101,6 +105,6 @@ async function settle (handler: () => unknown): Promise<unknown> {
 }
 
 function terminateOnError (error: Error, socket: WebSocket, request: FastifyRequest): void {
-  request.log.error(error)
   socket.terminate()
+  logForeign(request.log, 'error', { err: error })
 }

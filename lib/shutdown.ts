@@ -1,6 +1,8 @@
-import type { FastifyBaseLogger } from 'fastify'
+import { promisify } from 'node:util'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { badOption } from './arguments.js'
 import type { WebSocketCollection } from './collection.js'
+import { logForeign } from './log.js'
 import type { Settings } from './options.js'
 
 /** An upgrade request that is neither a connection yet nor fully answered. */
@@ -124,6 +126,18 @@ export class Shutdown {
     }, 'websocket shutdown timed out')
     for (const connection of this.#collection) connection.terminateForShutdown()
     for (const upgrade of this.#upgrades) upgrade.destroy()
+  }
+}
+
+/** The application's `preClose`. After a hook that fails Fastify runs no other, and ours would leave the connections open. */
+export function withoutFailing (preClose: NonNullable<Settings['preClose']>, log: FastifyBaseLogger) {
+  const act = preClose.length === 1 ? promisify(preClose) : preClose // as Fastify tells the two kinds apart
+  return async function (this: FastifyInstance): Promise<void> {
+    try {
+      await Reflect.apply(act, this, [])
+    } catch (error) {
+      logForeign(log, 'error', { err: error }, 'websocket preClose failed')
+    }
   }
 }
 

@@ -30,15 +30,16 @@ export class Upgrade {
    */
   run (reply: FastifyReply, handler: () => unknown): unknown {
     this.#pending?.handlerOnStart(reply)
-    let result
+    let lifetime
     try {
-      result = handler()
+      const result = handler()
+      if (!isThenable(result)) return this.#pending?.withoutPromise(result)
+      lifetime = Promise.resolve(result)
     } catch (error) {
       return this.#pending === undefined ? this.#connection?.handlerOnThrow(error) : this.#pending.handlerOnThrow(error)
     }
-    if (!isThenable(result)) return this.#pending?.withoutPromise(result)
     this.#context.shutdown.handlerOnStart()
-    Promise.resolve(result).then((value) => this.#handlerOnReturn(value), (error: unknown) => this.#handlerOnThrow(error))
+    lifetime.then((value) => this.#handlerOnReturn(value), (error: unknown) => this.#handlerOnThrow(error))
     if (this.#connection !== undefined) return undefined
     return new Promise((resolve, reject) => { this.#answer = { resolve, reject } })
   }
