@@ -78,7 +78,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   readonly #outgoing: SendTransport
   readonly #sender: Sender
   readonly #keepAlive: KeepAlive
-  readonly #readers: number // listeners for the data of the transport, one of them ws's
+  readonly #wsOnData: unknown // ws's listener for the data of the transport, while it reads
   /** @internal What it is subscribed to. */
   topics: Set<string> | undefined
   /** @internal When it was opened, on the clock of `performance.now()`. */
@@ -126,9 +126,9 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     link(socket, this)
     link(transport, this)
     socket.observer = AsyncWebSocket.#observer
+    this.#wsOnData = transport.listeners('data').at(-1) // ws has just added it
     if (transport instanceof Socket) transport.prependListener('data', on.data) // before ws: what is read is nobody else's
     transport.prependListener('end', on.end) // before ws ends our side
-    this.#readers = transport.listenerCount('data')
     this.#keepAlive.start()
   }
 
@@ -487,11 +487,11 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#outgoing.expectAnswers(this.#queue.length > 0)
   }
 
-  /** A close frame went out: ours, or the answer to the peer's, for which ws has stopped reading the transport. */
+  /** A close frame went out: ours, or ws's answer to the peer's, before which ws takes its listener off the transport. */
   #socketOnClosing (code: number, reason: string): void {
     this.#sentClose = { code, reason }
-    const isReading = this.#transport.listenerCount('data') >= this.#readers
-    this.#leaveOpen(isReading ? 'local' : 'peer')
+    const isAnswer = this.#wsOnData !== undefined && !this.#transport.listeners('data').some((listener) => listener === this.#wsOnData)
+    this.#leaveOpen(isAnswer ? 'peer' : 'local')
   }
 
   #socketOnError (error: Error): void {

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
+import { PassThrough } from 'node:stream'
 import { runInNewContext } from 'node:vm'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
@@ -387,15 +388,55 @@ t.test('messages that ws puts out after the FIN are received too', needsTcp, asy
   }
 })
 
-t.test('a listener of the app for the bytes of the connection does not change the cause', async (t) => {
-  const app = await buildApp(t)
-  app.server.on('connection', (socket: Socket) => socket.on('data', () => {}))
-  const ended = deferred<CloseInfo>()
-  app.get('/', async (request) => { ended.resolve(await (await request.getWebSocketAsync()).closed) })
-  const client = await openRaw(t, await listen(app), '/')
-  client.write(closeFrame(4321))
-  t.match(await ended.promise, { code: 4321, cause: 'peer' })
-})
+/** What an app may do to read the bytes of a connection too. */
+const readers: Record<string, { before?: (transport: Socket) => void, after?: (transport: Socket) => void }> = {
+  'nobody else': {},
+  'a listener from before the upgrade': { before: (transport) => transport.on('data', ignore) },
+  'a listener from before the upgrade, which leaves': { before: (transport) => transport.on('data', ignore), after: (transport) => transport.off('data', ignore) },
+  'a listener': { after: (transport) => transport.on('data', ignore) },
+  'many listeners': { after: (transport) => { for (let i = 0; i < 5; i++) transport.on('data', () => {}) } },
+  'a listener that comes first': { after: (transport) => transport.prependListener('data', ignore) },
+  'a listener that has left': { after: (transport) => transport.on('data', ignore).off('data', ignore) },
+  'a pipe': { after: (transport) => transport.pipe(new PassThrough().resume()) },
+  'a pipe that has ended': { after: (transport) => { const far = new PassThrough(); transport.pipe(far); transport.unpipe(far).resume() } },
+  'one listener in place of another': { before: (transport) => transport.on('data', ignore), after: (transport) => transport.off('data', ignore).on('data', () => {}) }
+}
+
+function ignore (): void {}
+
+const closings: Record<CloseInfo['cause'] & ('peer' | 'local' | 'protocol-error'), { close?: (ws: AsyncWebSocket) => void, bytes: Buffer, code: number }[]> = {
+  peer: [{ bytes: closeFrame(4321), code: 4321 }, { bytes: frame('', { opcode: 8 }), code: 1005 }],
+  local: [
+    { close: (ws) => { ws.socket.close(4000) }, bytes: closeFrame(4000), code: 4000 },
+    { close: (ws) => { ws.closeAsync(4000) }, bytes: closeFrame(4000), code: 4000 },
+    { close: (ws) => { ws.socket.on('message', () => ws.socket.close(4000)) }, bytes: Buffer.concat([frame('close it'), closeFrame(4321)]), code: 4321 }
+  ],
+  'protocol-error': [{ bytes: frame('not masked', { isMasked: false }), code: 1002 }, { bytes: frame(Buffer.from([0xff])), code: 1007 }]
+}
+
+for (const [reader, { before, after }] of Object.entries(readers)) {
+  t.test(`who has closed a connection is known where it is read by ${reader}`, async (t) => {
+    for (const [cause, ways] of Object.entries(closings)) {
+      for (const { close, bytes, code } of ways) {
+        const app = await buildApp(t)
+        if (before !== undefined) app.server.on('connection', before)
+        const ended = deferred<CloseInfo>()
+        app.get('/', async (request) => {
+          const ws = await request.getWebSocketAsync()
+          after?.(request.raw.socket)
+          close?.(ws)
+          await ws.sendAsync('it is read')
+          ended.resolve(await ws.closed)
+        })
+        const client = await openRaw(t, await listen(app), '/')
+        await client.frame()
+        client.write(bytes)
+        client.frame().catch(() => {}).finally(() => client.socket.end())
+        t.match(await ended.promise, { code, cause })
+      }
+    }
+  })
+}
 
 t.test('bytes are sent from wherever they are, and refused where they are no more', async (t) => {
   const app = await buildApp(t)
