@@ -21,26 +21,43 @@ function ruleOf (option: unknown): (origin: string, request: FastifyRequest) => 
   if (option === 'same-origin') return isSameOrigin
   if (option === 'null') return (origin) => origin === 'null'
   if (option instanceof RegExp) return (origin) => origin.search(option) !== -1 // search() knows no lastIndex
-  const allowed = typeof option === 'string' ? normalise(option) : null
+  const allowed = typeof option === 'string' ? readOption(option) : null
   if (allowed === null) {
     throw badOption('origin', "'same-origin', '*', an origin such as 'https://example.com', a RegExp, an array of these, or a function", option)
   }
-  return (origin) => normalise(origin) === allowed
+  return (origin) => normalise(readHeader(origin)) === allowed
 }
 
-/** Scheme, host and port, the default port left out; `null` for what is no origin, or more than one. */
-function normalise (origin: string): string | null {
+/** An origin as it is written by hand: also with a slash behind it, or with a host that a browser would serialise otherwise. */
+function readOption (origin: string): string | null {
+  return /^[^/]+:\/\/[^/\\?#@]+\/?$/.test(origin) ? normalise(parse(origin)) : null
+}
+
+/** Scheme, host and port, the default port left out. */
+function normalise (url: URL | null): string | null {
+  return url === null || url.host === '' ? null : `${url.protocol}//${url.host}`
+}
+
+/** RFC 6454, sections 6.2 and 7.1: `scheme://host`, and perhaps `:port`. */
+const SERIALISED = /^[a-z][-+.\da-z]*:\/\/([!-~]+?)(?::(?:0|[1-9]\d*))?$/i
+
+/**
+ * An origin as it stands in a header, where it is serialised already. The URL parser would also read what is none, and repair
+ * it: it drops tabs and userinfo, decodes `%2E` and takes a backslash for a slash. What it had to repair is no origin.
+ */
+function readHeader (origin: string): URL | null {
+  const [, host] = SERIALISED.exec(origin) ?? []
   const url = parse(origin)
-  return url !== null && url.host !== '' && /^[^/]+:\/\/[^/?#@]+\/?$/.test(origin) ? `${url.protocol}//${url.host}` : null
+  return url?.hostname.toLowerCase() === host?.toLowerCase() ? url : null
 }
 
 /**
- * Host and port are those of the request (behind a proxy that the app trusts: as that one has forwarded them). The scheme
- * is not compared, for TLS often ends before us: so the Origin's tells which port goes without saying in both.
+ * Compares host and port with those of the request, or with those that a trusted proxy has forwarded. The scheme is not
+ * compared, because TLS often ends before us; the Origin's decides which port is the default one in both.
  */
 function isSameOrigin (origin: string, { host }: FastifyRequest): boolean {
-  const theirs = parse(origin)
-  return theirs !== null && theirs.host !== '' && theirs.host === parse(`${theirs.protocol}//${host}`)?.host
+  const theirs = readHeader(origin)
+  return theirs !== null && /^https?:$/.test(theirs.protocol) && theirs.host === readHeader(`${theirs.protocol}//${host}`)?.host
 }
 
 function parse (url: string): URL | null {
