@@ -34,6 +34,7 @@ declare module 'fastify' {
      * the closing handshake behave as over TCP. Resolves to a client that is awaited as the server's connection is. Rejects
      * with an `InjectRefusedError` (`statusCode`, `headers`, `body`, `json()`) where the server answered HTTP. The app need not
      * listen; `app.close()` ends the client too.
+     * @throws FST_WSA_INVALID_ARGUMENT, also for a path that does not begin with a slash
      */
     injectWebSocketAsync (path: string, options?: InjectOptions): Promise<InjectedWebSocket>
   }

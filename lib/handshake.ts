@@ -3,7 +3,8 @@ import { assertPlainObject, badOption } from './arguments.js'
 import { errors } from './errors.js'
 
 const KEY = /^[+/0-9A-Za-z]{22}==$/
-const TOKEN = /^[!#$%&'*+\-.0-9A-Z^_`|a-z~]+$/
+/** RFC 9110, section 5.6.2. */
+export const TOKEN = /^[!#$%&'*+\-.0-9A-Z^_`|a-z~]+$/
 
 /**
  * Whether a request with an Upgrade header asks for a WebSocket and nothing else. Where it does not, the header may be

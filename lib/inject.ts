@@ -1,7 +1,8 @@
-import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http'
+import { validateHeaderName, validateHeaderValue, type IncomingHttpHeaders, type IncomingMessage, type Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
-import { assertOptions, type Names } from './arguments.js'
+import { assertOptions, invalidArgument, type Names } from './arguments.js'
 import { AsyncWebSocket, type ConnectionOwner } from './connection.js'
+import { TOKEN } from './handshake.js'
 import { observed, type ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
 import { streamPair, type StreamEnd } from './stream-pair.js'
@@ -85,6 +86,10 @@ export function injectInto (app: FastifyInstance, server: Server, settings: Sett
   return async function injectWebSocketAsync (path: string, options: InjectOptions = {}): Promise<InjectedWebSocket> {
     assertOptions(options, OPTIONS, '{ headers: {} }')
     const { headers = {}, subprotocols = [], remoteAddress = '127.0.0.1' } = options
+    assertPath(path)
+    assertHeaders(headers)
+    assertSubprotocols(subprotocols)
+    if (typeof remoteAddress !== 'string') throw invalidArgument('remoteAddress', 'a string', remoteAddress)
     await app.ready()
     const [near, far] = streamPair()
     far.remoteAddress = remoteAddress
@@ -100,6 +105,32 @@ export function injectInto (app: FastifyInstance, server: Server, settings: Sett
           .finally(() => near.destroy())
       })
     })
+  }
+}
+
+// Behind a host a path without a slash would be a part of its name
+function assertPath (path: string): void {
+  if (typeof path !== 'string' || !path.startsWith('/') || path.includes('#')) {
+    throw invalidArgument('path', 'a path that begins with a slash, without a fragment', path)
+  }
+}
+
+function assertHeaders (headers: Record<string, string>): void {
+  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) throw invalidArgument('headers', 'an object', headers)
+  for (const [name, value] of Object.entries(headers)) {
+    try {
+      validateHeaderName(name)
+      validateHeaderValue(name, value)
+    } catch {
+      throw invalidArgument(`headers["${name}"]`, 'a name and a value that may stand in a header', value)
+    }
+  }
+}
+
+function assertSubprotocols (subprotocols: string | string[]): void {
+  const names = [subprotocols].flat()
+  if (new Set(names).size !== names.length || !names.every((name) => typeof name === 'string' && TOKEN.test(name))) {
+    throw invalidArgument('subprotocols', 'a token, or an array of different tokens', subprotocols)
   }
 }
 

@@ -168,3 +168,29 @@ t.test('app.close() ends the client', async (t) => {
   t.match(info, { code: 1001, reason: 'server shutting down', wasClean: true })
   t.same(process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout'), [])
 })
+
+t.test('a bad argument is refused before anything is opened', async (t) => {
+  const app = await buildApp(t)
+  let requests = 0
+  app.addHook('onRequest', async () => { requests++ })
+  app.get('/*', (request) => request.getWebSocketAsync())
+  const odd = undefined as never
+  for (const path of ['abc', '', ' /', '@localhost/', ':80/', '.evil.test/', '?query', '/path#fragment', 'http://localhost/', odd, null, 5, {}]) {
+    await t.rejects(app.injectWebSocketAsync(path as string), { code: 'FST_WSA_INVALID_ARGUMENT', message: /^Invalid argument path: / }, `path ${path}`)
+  }
+  const bad = {
+    options: [null, 5, 'text'],
+    headers: [null, 5, 'text', [], { 'a b': 'x' }, { a: 'x\r\nb: y' }, { a: undefined }],
+    subprotocols: [null, 5, {}, '', 'a b', 'a,b', ['a', 'a'], ['a', 5], [undefined]],
+    remoteAddress: [null, 5, {}]
+  }
+  for (const [name, values] of Object.entries(bad)) {
+    for (const value of values) {
+      const options = name === 'options' ? value : { [name]: value }
+      await t.rejects(app.injectWebSocketAsync('/', options as never), { code: 'FST_WSA_INVALID_ARGUMENT', message: new RegExp(`^Invalid argument ${name}`) }, `${name} ${JSON.stringify(value)}`)
+    }
+  }
+  t.equal(requests, 0)
+  for (const path of ['/', '//a', '/a?b=/c', '/%C3%A4', '/ä b']) await (await app.injectWebSocketAsync(path, { headers: {}, subprotocols: 'a' })).closeAsync()
+  t.equal(requests, 5)
+})
