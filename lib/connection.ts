@@ -138,6 +138,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     onPong (socket, payload) { of(socket).#keepAlive.pongOnReceive(payload.toString('latin1')) },
     onError (socket, error) { of(socket).#socketOnError(error) },
     onClose (socket, code, reason) { of(socket).#socketOnClose(code, reason.toString()) },
+    onListening (socket) { of(socket).#socketOnListening() },
     onSending (socket) { of(socket).#sender.handOver() },
     onWriting (socket) { of(socket).#sender.flush() },
     onClosing (socket, code, reason) { of(socket).#socketOnClosing(code, reason) },
@@ -478,6 +479,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#receivedMessages++
     this.#receivedBytes += bytes.length
     if (!this.#isAwaited) return // it is the application's own listener that takes it
+    if (this.#isHandedOver) return this.#giveQueueToListeners() // which get this one next
     if (this.#state !== 'open' || this.#isDraining) {
       this.#discard(bytes, 'closing')
     } else if (this.#pingPolicy?.isEcho(bytes, isBinary) !== true && !this.#queue.push(new Message<AsyncWebSocket>(bytes, isBinary, this))) {
@@ -485,6 +487,23 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
       this.#close(1008, 'too many messages', 'receive-overflow')
     }
     this.#outgoing.expectAnswers(this.#queue.length > 0)
+  }
+
+  /** Nothing was ever received here, and the application listens to the socket: a library does, say. */
+  get #isHandedOver (): boolean {
+    return !this.#hasReceived && this.socket.listenerCount('message') > 0
+  }
+
+  // In the next tick, so that the listeners that are added together all get what has waited, and a receive may still come first
+  #socketOnListening (): void {
+    if (this.#queue.length > 0) process.nextTick(() => this.#giveQueueToListeners())
+  }
+
+  #giveQueueToListeners (): void {
+    while (this.#isHandedOver && this.#queue.length > 0) {
+      const { bytes, isBinary } = this.#queue.poll() as WebSocketMessage // the queue is not empty
+      ;(this.socket as ObservedSocket).emitMessage(bytes, isBinary) // it was constructed with one
+    }
   }
 
   /** A close frame went out: ours, or ws's answer to the peer's, before which ws takes its listener off the transport. */

@@ -7,6 +7,8 @@ export interface SocketObserver {
   onPong (socket: WebSocket, payload: Buffer): void
   onError (socket: WebSocket, error: Error): void
   onClose (socket: WebSocket, code: number, reason: Buffer): void
+  /** The application listens for messages from now on. */
+  onListening (socket: WebSocket): void
   /** The application sends a message. What was given to be sent before must go out first. */
   onSending (socket: WebSocket): void
   /** `ws` writes something else: a ping, a pong, a close frame. What was kept to be written must be. */
@@ -26,6 +28,8 @@ export interface ObservedSocket extends WebSocket {
   /** What was sent, by whomever. */
   sentMessages: number
   sentBytes: number
+  /** Gives a message to the listeners, and not to the observer. */
+  emitMessage (data: Buffer, isBinary: boolean): void
   /** Sends a message of the observer's own. */
   sendNext: WebSocket['send']
   /** @param cause why, where it is not the application's doing */
@@ -51,6 +55,26 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
       if (observer !== undefined && this.listenerCount(name) === 0) return false // an error that nobody else hears is none
       if (name === 'message' && this.listenersGet !== 'nodebuffer') args[0] = converted(args[0], args[1], this.listenersGet)
       return super.emit(name, ...args)
+    }
+
+    emitMessage (bytes: Buffer, isBinary: boolean): void {
+      super.emit('message', converted(bytes, isBinary, this.listenersGet), isBinary)
+    }
+
+    override on (name: string | symbol, listener: (...args: any[]) => void): this {
+      super.on(name, listener)
+      if (name === 'message') this.observer?.onListening(this)
+      return this
+    }
+
+    override addListener (name: string | symbol, listener: (...args: any[]) => void): this {
+      return this.on(name, listener)
+    }
+
+    override prependListener (name: string | symbol, listener: (...args: any[]) => void): this {
+      super.prependListener(name, listener)
+      if (name === 'message') this.observer?.onListening(this)
+      return this
     }
 
     override send (...args: unknown[]): void {
@@ -115,12 +139,11 @@ function isFromWs (socket: WebSocket, name: string | symbol, [first]: unknown[])
 }
 
 function converted (data: unknown, isBinary: unknown, type: BinaryType): unknown {
-  if (isBinary !== true || !Buffer.isBuffer(data)) return data
+  if (type === 'nodebuffer' || isBinary !== true || !Buffer.isBuffer(data)) return data
   switch (type) {
     case 'arraybuffer': return data.buffer.slice(data.byteOffset, data.byteOffset + data.length)
     case 'fragments': return [data]
     case 'blob': return new Blob([data as Buffer<ArrayBuffer>]) // what ws reads is never shared
-    case 'nodebuffer': return data
   }
 }
 

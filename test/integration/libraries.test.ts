@@ -2,8 +2,10 @@
 import { once } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
+import { createWebSocketStream } from 'ws'
 import type { AsyncWebSocket } from '../../index.js'
 import { buildApp, listen } from '../fixtures/app.js'
+import { deferred } from '../fixtures/deferred.js'
 import { captureLog } from '../fixtures/log.js'
 import { closeFrame, frame, openRaw } from '../fixtures/raw-client.js'
 
@@ -103,4 +105,91 @@ t.test('an event that is emitted by hand reaches the listeners and changes nothi
   await nextTurn()
   t.equal(closes, 0)
   t.equal(ws.closeInfo, info)
+})
+
+t.test('once something listens to ws.socket and nothing was received, all messages go to the listeners alone, in order', async (t) => {
+  const app = await buildApp(t)
+  const opened = once(app.webSockets, 'open') as Promise<[AsyncWebSocket]>
+  const isAuthorised = deferred()
+  const heard: number[][] = [[], []]
+  const all = deferred()
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    await isAuthorised.promise
+    for (const numbers of heard) {
+      ws.socket.on('message', (data) => {
+        numbers.push(Number(data.toString()))
+        if (numbers.length === 300) all.resolve()
+      })
+    }
+    await ws.closed
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  const [ws] = await opened
+  const paused = once(ws.request.raw.socket, 'pause')
+  const numbers = Array.from({ length: 300 }, (_, i) => i)
+  client.write(...numbers.slice(0, 100).map((i) => frame(`${i}`)))
+  await paused
+  isAuthorised.resolve()
+  client.write(...numbers.slice(100).map((i) => frame(`${i}`)))
+  await all.promise
+  t.same(heard, [numbers, numbers])
+  client.write(closeFrame(1000))
+  t.match(await ws.closed, { cause: 'peer', unread: 0 })
+})
+
+t.test('where messages are received and listened to, both get each of them, and the queue holds back the peer', async (t) => {
+  const app = await buildApp(t, { receiveHighWaterMark: { messages: 4 } })
+  const opened = once(app.webSockets, 'open') as Promise<[AsyncWebSocket]>
+  const heard: string[] = []
+  const mayReceive = deferred()
+  const received: string[] = []
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    ws.socket.on('message', (data) => heard.push(data.toString()))
+    received.push((await ws.receiveMessageAsync())?.getString() ?? 'none')
+    await mayReceive.promise
+    for await (const message of ws) received.push(message.getString())
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  const [ws] = await opened
+  const paused = once(ws.request.raw.socket, 'pause')
+  const messages = Array.from({ length: 10 }, (_, i) => `${i}`)
+  client.write(...messages.map((text) => frame(text)))
+  await paused
+  t.same(received, ['0'])
+  mayReceive.resolve()
+  client.write(closeFrame(1000))
+  await ws.closed
+  await nextTurn()
+  t.same(received, messages)
+  t.same(heard, messages)
+})
+
+t.test('createWebSocketStream() takes everything from an awaited connection that it is handed', async (t) => {
+  const app = await buildApp(t)
+  const opened = once(app.webSockets, 'open') as Promise<[AsyncWebSocket]>
+  const mayStream = deferred()
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    await mayStream.promise
+    const stream = createWebSocketStream(ws.socket)
+    stream.pipe(stream)
+    await ws.closed
+  })
+  const client = await app.injectWebSocketAsync('/')
+  const [ws] = await opened
+  const paused = once(ws.request.raw.socket, 'pause')
+  const chunks = Array.from({ length: 300 }, (_, i) => Buffer.alloc(1000, i))
+  const sent = Promise.all(chunks.map((chunk) => client.sendAsync(chunk)))
+  await paused
+  mayStream.resolve()
+  const echoes: Buffer[] = []
+  for await (const { bytes } of client) {
+    echoes.push(bytes)
+    if (Buffer.concat(echoes).length === 300_000) break
+  }
+  await sent
+  t.ok(Buffer.concat(echoes).equals(Buffer.concat(chunks)))
+  t.equal((await client.closeAsync()).code, 1000)
 })
