@@ -1,3 +1,5 @@
+import { AbortableCalls } from './abortable-calls.js'
+
 /** How much may wait: messages, and bytes of their payloads. */
 export interface Amount {
   readonly messages: number
@@ -42,7 +44,7 @@ interface Waiter<T> {
   /** Of a promise of what `toResult` makes of it. */
   readonly resolve: (result: unknown) => void
   readonly toResult: (message: T | null) => unknown
-  readonly signal: AbortSignal | undefined
+  readonly calls: AbortableCalls | undefined
   giveUp: (() => void) | undefined
   timer: NodeJS.Timeout | undefined
   next: Waiter<T> | undefined
@@ -159,14 +161,15 @@ export class ReceiveQueue<T extends { readonly length: number }> {
   #wait<R> (toResult: (message: T | null) => R, timeout: number, signal: AbortSignal | undefined): Promise<R> {
     return new Promise((resolve) => {
       // Whatever results a call wants, its waiter resolves its own promise
-      const waiter: Waiter<T> = { resolve: resolve as (result: unknown) => void, toResult, signal, giveUp: undefined, timer: undefined, next: undefined }
+      const calls = signal && AbortableCalls.of(signal)
+      const waiter: Waiter<T> = { resolve: resolve as (result: unknown) => void, toResult, calls, giveUp: undefined, timer: undefined, next: undefined }
       if (this.#lastWaiter === undefined) this.#firstWaiter = waiter
       else this.#lastWaiter.next = waiter
       this.#lastWaiter = waiter
       if (timeout !== Infinity) this.#startTimer(waiter, timeout)
-      if (signal === undefined) return
+      if (calls === undefined) return
       waiter.giveUp = () => this.#settle(waiter, null)
-      signal.addEventListener('abort', waiter.giveUp)
+      calls.add(waiter.giveUp)
     })
   }
 
@@ -201,11 +204,11 @@ export class ReceiveQueue<T extends { readonly length: number }> {
 
   /** Without a message it only ends this call: the next message goes to whoever waits then. */
   #settle (waiter: Waiter<T>, message: T | null): void {
-    const { resolve, toResult, signal, giveUp, timer } = waiter
+    const { resolve, toResult, calls, giveUp, timer } = waiter
     this.#remove(waiter)
     if (waiter === this.#timedWaiter) this.#timedWaiter = undefined
     if (timer !== undefined) clearTimeout(timer)
-    if (giveUp !== undefined) signal?.removeEventListener('abort', giveUp)
+    if (giveUp !== undefined) calls?.delete(giveUp)
     resolve(toResult(message))
   }
 

@@ -1,5 +1,6 @@
 import { types } from 'node:util'
 import type { Publication } from './frame.js'
+import { AbortableCalls } from './abortable-calls.js'
 import { CANCEL_OPTIONS, invalidArgument, type CancelOptions, type Names } from './arguments.js'
 
 /** What `sendAsync` takes: a string becomes a text message, bytes become a binary message. */
@@ -157,10 +158,11 @@ export class Sender {
     return new Promise((resolve) => {
       const cancel = () => call.settle(call.isHandedOver)
       const timer = timeout === Infinity ? undefined : setTimeout(cancel, timeout)
-      signal?.addEventListener('abort', cancel)
+      const calls = signal && AbortableCalls.of(signal)
+      calls?.add(cancel)
       call.settle = (isSent) => {
         clearTimeout(timer)
-        signal?.removeEventListener('abort', cancel)
+        calls?.delete(cancel)
         this.#dequeue(call)
         if (this.#filler === call) this.#filler = undefined
         resolve(isSent)

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
+import { getEventListeners, once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -134,4 +134,30 @@ t.test('however the bytes are split, every message is received once, in order, i
     await client.closed
   }), { numRuns: 500 })
   t.pass('no counterexample')
+})
+
+t.test('many receives and sends of many connections wait with one signal, which has one listener', async (t) => {
+  const app = await buildApp(t)
+  const controller = new AbortController()
+  const { signal } = controller
+  const results: Promise<unknown>[] = []
+  const warnings: string[] = []
+  const processOnWarning = ({ name }: Error) => warnings.push(name)
+  process.on('warning', processOnWarning)
+  t.teardown(() => process.off('warning', processOnWarning))
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    for (let i = 0; i < 20; i++) results.push(ws.receiveMessageAsync({ signal }), ws.sendAsync(Buffer.alloc(512 * 1024), { signal }))
+    await ws.closed
+  })
+  const port = await listen(app)
+  for (let i = 0; i < 3; i++) (await openRaw(t, port, '/')).socket.pause()
+  t.equal(results.length, 120)
+  t.equal(getEventListeners(signal, 'abort').length, 1)
+  controller.abort()
+  const settled = await Promise.all(results)
+  t.equal(settled.filter((result) => result === null).length, 60, 'each receive has ended')
+  t.ok(settled.includes(false), 'and each send')
+  t.equal(getEventListeners(signal, 'abort').length, 0)
+  t.same(warnings, [])
 })
