@@ -2,6 +2,7 @@ import type { Server } from 'node:http'
 import fastifyWebsocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { closeFor } from './lib/awaited-close.js'
 import { WebSocketCollection } from './lib/collection.js'
 import type { AsyncWebSocket } from './lib/connection.js'
 import { injectionServer, joinServer, upgradeListener, upgradeRouter, Upgrades } from './lib/gate.js'
@@ -91,6 +92,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   app.addHook('onClose', async () => {
     server.off('upgrade', serverOnUpgrade) // no sooner: until then it answers 503
   })
+  app.close = closeFor(app, shutdown)
   app.decorate('webSockets', collection)
   app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
 }

@@ -1,6 +1,7 @@
 import { promisify } from 'node:util'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { badOption } from './arguments.js'
+import { Awaiters } from './awaiters.js'
 import type { WebSocketCollection } from './collection.js'
 import { logForeign } from './log.js'
 import type { Settings } from './options.js'
@@ -10,6 +11,14 @@ interface PendingUpgrade {
   /** Answers 503 where nothing was answered yet. */
   refuse (): void
   destroy (): void
+}
+
+/** A handler that has returned a promise. */
+interface HandlerRun {
+  /** Settles when the handler has ended, and never rejects. */
+  readonly lifetime: Promise<void>
+  /** It is not waited for, because it waits for the app to close. */
+  excuse (): void
 }
 
 /** How long handlers have, in ms, to notice that their connection was terminated at the end of the shutdown. */
@@ -25,11 +34,15 @@ const STEP = 10
 export class Shutdown {
   readonly #upgrades = new Set<PendingUpgrade>()
   readonly #collection: WebSocketCollection
-  #handlers = 0 // that have not settled
+  readonly #handlers = new Set<HandlerRun>() // that have not ended
+  readonly #awaiters = new Awaiters<HandlerRun>()
   readonly #settings: Settings['shutdown']
   readonly #log: FastifyBaseLogger
   #end: Promise<void> | undefined
   #onRemoval: (() => void) | undefined
+  #onStart!: () => void // set when `started` is made
+  /** Resolves when `start()` was called. */
+  readonly started = new Promise<void>((resolve) => { this.#onStart = resolve })
 
   constructor (collection: WebSocketCollection, { shutdown }: Settings, log: FastifyBaseLogger) {
     this.#collection = collection
@@ -47,20 +60,30 @@ export class Shutdown {
     this.#onRemoval?.()
   }
 
-  /** The app does not close before each handler has settled, or `shutdown.timeout` has passed. */
-  handlerOnStart (): void {
-    this.#handlers++
+  /** The app does not close before each handler has ended, or `shutdown.timeout` has passed. */
+  handlerOnStart (run: HandlerRun): void {
+    this.#handlers.add(run)
   }
 
-  handlerOnEnd (): void {
-    this.#handlers--
+  handlerOnEnd (run: HandlerRun): void {
+    this.#handlers.delete(run)
     this.#onRemoval?.()
+  }
+
+  /** A handler that awaits the async function that calls this is waited for no longer. */
+  excuseWhoAwaitsCaller (): void {
+    for (const run of this.#handlers) this.#awaiters.add(run, run.lifetime)
+    const run = this.#awaiters.ofCaller()
+    if (run === undefined || !this.#handlers.has(run)) return
+    run.excuse()
+    this.handlerOnEnd(run)
   }
 
   /** Ends everything. Resolves when it has ended, or soon after `shutdown.timeout`. Called again: the same. */
   start (): Promise<void> {
     this.#collection.isClosing = true
     this.#end ??= this.#endAll()
+    this.#onStart()
     return this.#end
   }
 
@@ -107,7 +130,7 @@ export class Shutdown {
     return new Promise((resolve) => {
       const timer = setTimeout(settle, timeout, false)
       this.#onRemoval = () => {
-        if (this.#collection.size + this.#handlers + this.#upgrades.size === 0) settle(true)
+        if (this.#collection.size + this.#handlers.size + this.#upgrades.size === 0) settle(true)
       }
       this.#onRemoval()
 
@@ -121,8 +144,9 @@ export class Shutdown {
   #terminateAll (): void {
     this.#log.warn({
       connections: this.#collection.size,
-      handlers: this.#handlers,
-      upgrades: this.#upgrades.size
+      handlers: this.#handlers.size,
+      upgrades: this.#upgrades.size,
+      ...(this.#handlers.size > 0 && { hint: 'a handler that waits for app.close() waits for itself' })
     }, 'websocket shutdown timed out')
     for (const connection of this.#collection) connection.terminateForShutdown()
     for (const upgrade of this.#upgrades) upgrade.destroy()

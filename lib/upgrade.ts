@@ -7,6 +7,8 @@ export class Upgrade {
   readonly #context: UpgradeContext
   #pending: PendingUpgrade | undefined // until it is accepted: an open connection keeps nothing of HTTP but the request
   #connection: AsyncWebSocket | undefined
+  /** Settles when the handler has ended, where it has returned a promise. */
+  lifetime!: Promise<void>
   #answer: { resolve (value: unknown): void, reject (error: unknown): void } | undefined // to Fastify, which keeps the reply until then
 
   constructor (context: UpgradeContext, request: UpgradeRequest) {
@@ -30,16 +32,16 @@ export class Upgrade {
    */
   run (reply: FastifyReply, handler: () => unknown): unknown {
     this.#pending?.handlerOnStart(reply)
-    let lifetime
+    let promise
     try {
       const result = handler()
       if (!isThenable(result)) return this.#pending?.withoutPromise(result)
-      lifetime = Promise.resolve(result)
+      promise = Promise.resolve(result)
     } catch (error) {
       return this.#pending === undefined ? this.#connection?.handlerOnThrow(error) : this.#pending.handlerOnThrow(error)
     }
-    this.#context.shutdown.handlerOnStart()
-    lifetime.then((value) => this.#handlerOnReturn(value), (error: unknown) => this.#handlerOnThrow(error))
+    this.lifetime = promise.then((value) => this.#handlerOnReturn(value), (error: unknown) => this.#handlerOnThrow(error))
+    this.#context.shutdown.handlerOnStart(this)
     if (this.#connection !== undefined) return undefined
     return new Promise((resolve, reject) => { this.#answer = { resolve, reject } })
   }
@@ -52,13 +54,20 @@ export class Upgrade {
     return Promise.resolve(connection)
   }
 
+  /** It is not waited for when the app closes, because it awaits just that. */
+  excuse (): void {
+    const log = this.#connection?.request.log ?? this.#context.log
+    log.warn('websocket handler awaits app.close(), which waits for the handlers, and so not for this one; call it there without await')
+    this.#connection?.closeForShutdown()
+  }
+
   #handlerOnReturn (value: unknown): void {
     if (this.#pending !== undefined) {
       this.#settle(this.#pending.handlerOnReturn(value))
       return
     }
     this.#connection?.handlerOnReturn()
-    this.#context.shutdown.handlerOnEnd()
+    this.#context.shutdown.handlerOnEnd(this)
   }
 
   #handlerOnThrow (error: unknown): void {
@@ -68,7 +77,7 @@ export class Upgrade {
       return
     }
     this.#connection?.handlerOnThrow(error)
-    this.#context.shutdown.handlerOnEnd()
+    this.#context.shutdown.handlerOnEnd(this)
   }
 
   async #settle (value: unknown): Promise<void> {
@@ -78,7 +87,7 @@ export class Upgrade {
     } catch (error) {
       this.#answer?.reject(error)
     } finally {
-      this.#context.shutdown.handlerOnEnd()
+      this.#context.shutdown.handlerOnEnd(this)
     }
   }
 }
