@@ -9,7 +9,7 @@ import { Sender, type SendTransport } from '../lib/sender.js'
 const MANY = 32
 const MESSAGE = 'x'.repeat(125)
 const WIDE = 'ü'.repeat(62) + 'u'
-const LIMITS = receiveLimits({ messages: 64, bytes: 1024 * 1024 }, 1024 * 1024, false)
+const LIMITS = receiveLimits({ messages: 64, bytes: 1024 * 1024 }, 1024 * 1024)
 
 const newQueue = () => new ReceiveQueue<{ readonly length: number }>(LIMITS, { pause: () => {}, resume: () => {} })
 

@@ -1,9 +1,9 @@
-import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { assertCancelOptions, assertOptions, invalidArgument, type CancelOptions, type Names } from './arguments.js'
 import { assertClose, closeAskedFor, ConnectionEndedError, describeEnd, type CloseCause, type CloseInfo } from './close.js'
+import { feedFrames } from './frame-feed.js'
 import type { Publication } from './frame.js'
 import { KeepAlive } from './keep-alive.js'
 import { logForeign } from './log.js'
@@ -117,7 +117,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     const { receiveLimits, sendLimits, keepAlive } = settings
     const on = AsyncWebSocket.#transportListeners
     const isCompressed = socket.extensions !== ''
-    this.#queue = new ReceiveQueue(isCompressed ? receiveLimits.compressed : receiveLimits.plain, socket)
+    this.#queue = new ReceiveQueue(receiveLimits, socket)
     this.#outgoing = sendTransport(socket, transport, isCompressed, settings)
     this.#sender = new Sender(this.#outgoing, sendLimits)
     // Without a count of its bytes, as under injectWS, nothing tells whether the peer lives
@@ -127,7 +127,9 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     link(transport, this)
     socket.observer = AsyncWebSocket.#observer
     this.#wsOnData = transport.listeners('data').at(-1) // ws has just added it
-    if (transport instanceof Socket) transport.prependListener('data', on.data) // before ws: what is read is nobody else's
+    const isReadLater = isCompressed || settings.server.allowSynchronousEvents === false // ws takes its time with each message
+    const isFed = isReadLater && feedFrames(socket, transport)
+    if (!isFed) transport.prependListener('data', on.data) // before ws, which takes the masks off in place too
     transport.prependListener('end', on.end) // before ws ends our side
     this.#keepAlive.start()
   }

@@ -108,8 +108,7 @@ const MARK_NAMES: Names<Amount> = { messages: true, bytes: true }
 export interface Settings {
   readonly origin: OriginRule
   readonly maxConnections: number
-  /** For connections with permessage-deflate and without. */
-  readonly receiveLimits: Readonly<{ compressed: ReceiveLimits, plain: ReceiveLimits }>
+  readonly receiveLimits: ReceiveLimits
   readonly sendLimits: SendLimits
   readonly slowConsumer: 'close' | 'drop'
   readonly keepAlive: KeepAliveSettings | null
@@ -150,7 +149,7 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
   return Object.freeze({
     origin: originRule(options.origin ?? 'same-origin'),
     maxConnections: amount('maxConnections', options.maxConnections, Infinity),
-    receiveLimits: Object.freeze({ compressed: receiveLimits(mark, server.maxPayload, true), plain: receiveLimits(mark, server.maxPayload, false) }),
+    receiveLimits: Object.freeze(receiveLimits(mark, server.maxPayload)),
     sendLimits: Object.freeze({
       highWaterMark: amount('sendHighWaterMark', options.sendHighWaterMark, 64 * 1024),
       maxBufferedBytes: amount('maxBufferedBytes', options.maxBufferedBytes, 16 * 1024 * 1024)

@@ -28,13 +28,13 @@ const READ = 64 * 1024
 export const FRAMES_IN_A_READ = Math.ceil(READ / 6)
 
 /**
- * After a pause the parser still puts out what was read already: one read, and the message that it completes. A look
- * admits as much once more. With compression one read can hold a thousand times its size, and no pause would stop it.
+ * After a pause `ws` still puts out what was read already: one read, and the message that it completes. A look admits as
+ * much once more. Where it takes its time with each message, as with compression, no more than one message comes after a pause.
  */
-export function receiveLimits (mark: Amount, maxPayload: number, isCompressed: boolean): ReceiveLimits {
+export function receiveLimits (mark: Amount, maxPayload: number): ReceiveLimits {
   const add = (reads: number): Amount => ({
     messages: mark.messages + reads * FRAMES_IN_A_READ,
-    bytes: isCompressed ? mark.bytes * 2 ** reads : mark.bytes + reads * (READ + maxPayload)
+    bytes: mark.bytes + reads * (READ + maxPayload)
   })
   return { mark, look: add(1), cap: add(2) }
 }

@@ -23,15 +23,8 @@ export type Rest = number | Buffer
  * @returns what is left of this one
  */
 export function unmask (chunk: Buffer, rest: Rest): Rest {
-  let at = 0
-  if (typeof rest === 'number') {
-    at = rest
-  } else {
-    const header = Buffer.concat([rest, chunk.subarray(0, SIZED_HEADER)])
-    const size = payloadSize(header, 0)
-    if (size === CUT) return header
-    at = startOfPayload(header, 0) + size - rest.length
-  }
+  let at = rest === 0 ? 0 : firstFrame(chunk, rest)
+  if (typeof at !== 'number') return at
   let words: Int32Array | undefined
   while (at < chunk.length) {
     const size = payloadSize(chunk, at)
@@ -45,6 +38,22 @@ export function unmask (chunk: Buffer, rest: Rest): Rest {
     at = end
   }
   return at - chunk.length
+}
+
+/**
+ * The frame with which a read begins, or of which it has more.
+ * @param rest what the read before has left
+ * @returns where the frame ends, beyond the read if more of it is to come; or what is there of its header, if that is cut
+ */
+export function firstFrame (chunk: Buffer, rest: Rest): Rest {
+  if (typeof rest === 'number') return rest > 0 ? rest : endOfFrame(chunk)
+  const end = endOfFrame(Buffer.concat([rest, chunk.subarray(0, SIZED_HEADER)]))
+  return typeof end === 'number' ? end - rest.length : end
+}
+
+function endOfFrame (bytes: Buffer): Rest {
+  const size = payloadSize(bytes, 0)
+  return size === CUT ? Buffer.from(bytes) : startOfPayload(bytes, 0) + size
 }
 
 function isMasked (bytes: Buffer, at: number): boolean {

@@ -226,12 +226,12 @@ t.test('end() resumes reading, so that a close frame is seen', async (t) => {
   t.same(queue.flow, ['pause', 'resume'])
 })
 
-t.test('the limits of a connection', async (t) => {
+t.test('the limits of a connection', (t) => {
   const mark = { messages: 64, bytes: 1000 }
-  t.same(receiveLimits(mark, 500, false), {
+  t.same(receiveLimits(mark, 500), {
     mark,
     look: { messages: 64 + 10_923, bytes: 1000 + 65_536 + 500 },
     cap: { messages: 64 + 2 * 10_923, bytes: 1000 + 2 * (65_536 + 500) }
   })
-  t.match(receiveLimits(mark, 500, true), { look: { bytes: 2000 }, cap: { bytes: 4000 } })
+  t.end()
 })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { unmask, type Rest } from '../lib/unmask.js'
+import { firstFrame, unmask, type Rest } from '../lib/unmask.js'
 
 interface Frame {
   readonly isMasked: boolean
@@ -77,6 +77,27 @@ t.test('however the bytes are split, every frame says what it said, and those in
     }
   }), { numRuns: 1000 })
   t.ok(unmasked > 1000)
+  t.end()
+})
+
+t.test('however the bytes are split, the first frame of each part ends where it does', (t) => {
+  fc.assert(fc.property(stream, ({ frames, cuts }) => {
+    const bytes = Buffer.concat(frames.map(({ size, mask, seed }) => frame(size, mask, seed)))
+    const ends = framesOf(bytes).map(({ end }) => end)
+    const places = [...cuts.map((cut) => cut % bytes.length), bytes.length].sort((a, b) => a - b)
+    const found: number[] = []
+    let rest: Rest = 0
+    for (let at = 0; at < bytes.length;) {
+      const chunk = bytes.subarray(at, places.find((place) => place > at))
+      const end: Rest = firstFrame(chunk, rest)
+      const isThere = typeof end === 'number' && end <= chunk.length
+      at += isThere ? end : chunk.length
+      if (isThere) found.push(at)
+      rest = typeof end === 'number' ? Math.max(0, end - chunk.length) : end
+    }
+    if (found.join() !== ends.join()) throw new Error(`found ${found}`)
+  }), { numRuns: 1000 })
+  t.pass('no counterexample')
   t.end()
 })
 
