@@ -96,6 +96,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   #pingPolicy: PingPolicy | undefined
   #data: WebSocketData | undefined
   #isAwaited = false
+  #watchers = 0 // `message` listeners that were there before, such as those of a monitor: they take nothing
   #hasReceived = false
   #isDraining = false // the app is closing: what was received may be answered, no more is taken
   #isToldOfEnd = false // by a `null`, while draining
@@ -368,7 +369,9 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   /** @internal From here on messages are queued for `receiveMessageAsync`, and the handler's promise is the lifetime. */
   startReceiving (): void {
+    if (this.#isAwaited) return
     this.#isAwaited = true
+    this.#watchers = this.socket.listenerCount('message')
   }
 
   /** @internal */
@@ -493,7 +496,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   /** Nothing was ever received here, and the application listens to the socket: a library does, say. */
   get #isHandedOver (): boolean {
-    return !this.#hasReceived && this.socket.listenerCount('message') > 0
+    return !this.#hasReceived && this.socket.listenerCount('message') > this.#watchers
   }
 
   // In the next tick, so that the listeners that are added together all get what has waited, and a receive may still come first

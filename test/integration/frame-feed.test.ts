@@ -28,6 +28,7 @@ async function startStalled (t: Test, options: Options) {
   let connection: AsyncWebSocket | undefined
   app.get('/', async (request) => {
     const ws = connection = await request.getWebSocketAsync()
+    ws.tryReceive() // or messages would go to the listener alone
     ws.socket.on('message', (data: Buffer) => {
       arrived.push(data.length)
       if (ws.socket.isPaused) isPaused.resolve()

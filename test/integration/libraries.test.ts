@@ -166,6 +166,27 @@ t.test('where messages are received and listened to, both get each of them, and 
   t.same(heard, messages)
 })
 
+t.test('a listener that was there before the handler had its connection takes no message from it', async (t) => {
+  const app = await buildApp(t)
+  const watched: string[] = []
+  const hasWatched = deferred()
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    await hasWatched.promise
+    for await (const message of ws) await ws.sendAsync(message.getString())
+  })
+  await app.ready()
+  app.websocketServer.on('connection', (socket) => socket.on('message', (data) => {
+    watched.push(data.toString())
+    hasWatched.resolve()
+  }))
+  const client = await openRaw(t, await listen(app), '/')
+  client.write(frame('a'), frame('b'))
+  t.equal(await client.text(), 'a')
+  t.equal(await client.text(), 'b')
+  t.same(watched, ['a', 'b'])
+})
+
 t.test('createWebSocketStream() takes everything from an awaited connection that it is handed', async (t) => {
   const app = await buildApp(t)
   const opened = once(app.webSockets, 'open') as Promise<[AsyncWebSocket]>
