@@ -10,6 +10,7 @@ import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/in
 import { readOptions, type WebSocketAsyncOptions } from './lib/options.js'
 import { Shutdown, withoutFailing } from './lib/shutdown.js'
 import { claim, takeInNeighbours, type Neighbour } from './lib/registration.js'
+import { hasResponseHooks, withoutResponseHooks } from './lib/response-hooks.js'
 import { acceptIn, routeHooks } from './lib/routes.js'
 import type { AcceptOptions } from './lib/pending-upgrade.js'
 
@@ -68,14 +69,10 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   if (settings.preClose !== undefined) app.addHook('preClose', withoutFailing(settings.preClose, app.log)) // while there still are clients to take leave of
   for (const hook of shutdown.preCloseHooks(pluginTimeout)) app.addHook('preClose', hook)
   app.addHook('onRoute', rememberHandler)
-  app.addHook('onResponse', (request, _reply, done) => {
-    request.ws = false // or the hook of `@fastify/websocket` would destroy a socket that it does not have
-    done()
-  })
-  await app.register(fastifyWebsocket, {
+  await withoutResponseHooks(app, () => app.register(fastifyWebsocket, {
     options: { ...settings.server, server: injectionServer((...upgrade) => route(...upgrade)) },
     preClose: closeAfter(collection)
-  })
+  }))
   app.addHook('onRoute', putBackHandler)
   app.addHook('onRequest', (request, reply, done) => {
     upgrades.get(request.raw)?.pending?.requestOnStart(request, reply)
@@ -85,10 +82,14 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   app.decorateRequest('getWebSocketAsync', acceptIn(upgrades))
 
   joinServer(app.websocketServer, upgrades)
-  const route = upgradeRouter(app, upgrades, { server: app.websocketServer, neighbours, settings, collection, shutdown, log: app.log })
+  const context = { server: app.websocketServer, neighbours, hasResponseHooks: false, settings, collection, shutdown, log: app.log }
+  const route = upgradeRouter(app, upgrades, context)
   const serverOnUpgrade = upgradeListener(server, route)
   server.on('upgrade', serverOnUpgrade)
-  app.addHook('onReady', async () => { neighbours.push(...takeInNeighbours(app, server)) })
+  app.addHook('onReady', async () => {
+    neighbours.push(...takeInNeighbours(app, server))
+    context.hasResponseHooks = hasResponseHooks(app)
+  })
   app.addHook('onClose', async () => {
     server.off('upgrade', serverOnUpgrade) // no sooner: until then it answers 503
   })

@@ -11,6 +11,7 @@ import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.j
 import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
 import type { Neighbour } from './registration.js'
+import { runResponseHooks } from './response-hooks.js'
 import type { Shutdown } from './shutdown.js'
 
 export interface AcceptOptions {
@@ -40,6 +41,8 @@ export interface UpgradeContext {
   readonly server: WebSocketServer
   /** Known when the app is ready. */
   readonly neighbours: readonly Neighbour[]
+  /** Known when the app is ready. An open connection keeps its response only for these. */
+  hasResponseHooks: boolean
   readonly settings: Settings
   readonly collection: WebSocketCollection
   readonly shutdown: Shutdown
@@ -276,13 +279,18 @@ export class PendingUpgrade {
       owner: collection
     })
     collection.add(connection)
-    const response = this.#response
-    if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // a handler that has returned its reply waits for that
+    this.#endResponseWith(connection)
     this.#onAccept(connection)
     server.emit('connection', socket, this.#raw)
     onOpen(connection)
     if (collection.isClosing) connection.drain()
     return connection
+  }
+
+  #endResponseWith (connection: AsyncWebSocket): void {
+    const response = this.#response
+    if (this.#context.hasResponseHooks) connection.closed.then(() => runResponseHooks(response))
+    if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // a handler that has returned its reply waits for that
   }
 
   // Nobody can be told any more that the client left, or that we ended it: that was logged when it happened
