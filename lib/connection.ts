@@ -540,6 +540,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     if (this.#state === 'closed') return // an application emits it once more by hand
     this.#leaveOpen('connection-lost')
     this.#state = 'closed'
+    if (code !== 1006) this.#peerOnClose(code, reason)
     clearTimeout(this.#closeTimer)
     this.#error ??= failureOf(this.#transport)
     const info = this.#closeInfo = describeEnd({
@@ -554,6 +555,13 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#owner.delete(this, info, this.#traffic())
     this.#resolveClosed?.(info)
     this.#aborter?.abort(new ConnectionEndedError(info))
+  }
+
+  /** A close frame came. Bun's ws answers it without a call of `close()`, so it looks as if nothing had gone out. */
+  #peerOnClose (code: number, reason: string): void {
+    if (this.#cause !== 'connection-lost') return
+    this.#cause = 'peer'
+    this.#sentClose = { code, reason }
   }
 
   #traffic (): Traffic {

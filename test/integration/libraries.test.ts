@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
-import { createWebSocketStream } from 'ws'
+import { createWebSocketStream, WebSocket } from 'ws'
 import type { AsyncWebSocket } from '../../index.js'
 import { buildApp, listen } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
@@ -213,4 +213,19 @@ t.test('createWebSocketStream() takes everything from an awaited connection that
   await sent
   t.ok(Buffer.concat(echoes).equals(Buffer.concat(chunks)))
   t.equal((await client.closeAsync()).code, 1000)
+})
+
+t.test('a close by the peer is clean and its own, also where the answer goes out without a call of close(), as on Bun', async (t) => {
+  const app = await buildApp(t)
+  const opened = once(app.webSockets, 'open') as Promise<[AsyncWebSocket]>
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    ws.socket.close = WebSocket.prototype.close // in place of ours, which notes what it sends
+    await ws.receiveMessageAsync()
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  const [ws] = await opened
+  client.write(closeFrame(4001, 'bye'))
+  t.same(await client.close(), { code: 4001, reason: 'bye' })
+  t.match(await ws.closed, { code: 4001, reason: 'bye', cause: 'peer', wasClean: true })
 })
