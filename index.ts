@@ -6,6 +6,7 @@ import { closeFor } from './lib/awaited-close.js'
 import { WebSocketCollection } from './lib/collection.js'
 import type { AsyncWebSocket } from './lib/connection.js'
 import { injectionServer, joinServer, upgradeListener, upgradeRouter, Upgrades } from './lib/gate.js'
+import { FirstRequests } from './lib/first-requests.js'
 import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/inject.js'
 import { readOptions, type WebSocketAsyncOptions } from './lib/options.js'
 import { Shutdown, withoutFailing } from './lib/shutdown.js'
@@ -62,11 +63,13 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   claim(app, server)
   const collection = new WebSocketCollection(settings, app.log)
   const shutdown = new Shutdown(collection, settings, app.log)
+  const firstRequests = new FirstRequests(server)
   const upgrades = new Upgrades()
   const neighbours: Neighbour[] = []
   const { rememberHandler, putBackHandler } = routeHooks(upgrades, settings.errorHandler)
 
   if (settings.preClose !== undefined) app.addHook('preClose', withoutFailing(settings.preClose, app.log)) // while there still are clients to take leave of
+  app.addHook('preClose', async () => { firstRequests.destroyIn(settings.shutdown.timeout) })
   for (const hook of shutdown.preCloseHooks(pluginTimeout)) app.addHook('preClose', hook)
   app.addHook('onRoute', rememberHandler)
   await withoutResponseHooks(app, () => app.register(fastifyWebsocket, {
@@ -84,7 +87,11 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   joinServer(app.websocketServer, upgrades)
   const context = { server: app.websocketServer, neighbours, hasResponseHooks: false, settings, collection, shutdown, log: app.log }
   const route = upgradeRouter(app, upgrades, context)
-  const serverOnUpgrade = upgradeListener(server, route)
+  const serverOnUpgrade = upgradeListener(server, (raw, response, socket, head) => {
+    firstRequests.forget(socket)
+    route(raw, response, socket, head)
+  })
+  firstRequests.watch()
   server.on('upgrade', serverOnUpgrade)
   app.addHook('onReady', async () => {
     neighbours.push(...takeInNeighbours(app, server))

@@ -17,7 +17,7 @@ export interface ShutdownOptions {
   readonly reason?: string | undefined
   /** For how many ms a handler may go on with what it has received before its connection is closed. @default 5000 */
   readonly grace?: number | undefined
-  /** After how many ms what is left is terminated. @default 10000 */
+  /** How many ms all of it takes at most: shortly before, what is left is terminated. @default 8000 */
   readonly timeout?: number | undefined
   /** Over how many ms the connections take their turn. @default 0, all at once */
   readonly spread?: number | undefined
@@ -212,7 +212,7 @@ function readShutdown (options: ShutdownOptions = {}): Settings['shutdown'] {
   assertObject('shutdown', options, SHUTDOWN_NAMES)
   const { code = 1001, reason = 'server shutting down' } = options
   assertClose(code, reason)
-  const timeout = finite('shutdown.timeout', durationOption('shutdown.timeout', options.timeout, 10_000))
+  const timeout = finite('shutdown.timeout', durationOption('shutdown.timeout', options.timeout, 8_000))
   const spread = durationOption('shutdown.spread', options.spread, 0)
   const grace = durationOption('shutdown.grace', options.grace, Math.max(0, Math.min(5_000, timeout - spread)))
   if (spread + grace > timeout) {

@@ -21,8 +21,8 @@ interface HandlerRun {
   excuse (): void
 }
 
-/** How long handlers have, in ms, to notice that their connection was terminated at the end of the shutdown. */
-const NOTICE = 500
+/** How long handlers have at most, in ms, to notice that their connection was terminated: the end of `shutdown.timeout`. */
+const MAX_NOTICE = 500
 
 /** Fastify starts one hook from within the other: thousands would overflow the stack. */
 const MAX_TURNS = 1000
@@ -79,7 +79,7 @@ export class Shutdown {
     this.handlerOnEnd(run)
   }
 
-  /** Ends everything. Resolves when it has ended, or soon after `shutdown.timeout`. Called again: the same. */
+  /** Ends everything. Resolves when it has ended, or after `shutdown.timeout`. Called again, it gives the same promise. */
   start (): Promise<void> {
     this.#collection.isClosing = true
     this.#end ??= this.#endAll()
@@ -93,7 +93,7 @@ export class Shutdown {
    */
   preCloseHooks (pluginTimeout: number): (() => Promise<void>)[] {
     const turn = pluginTimeout === 0 ? Infinity : pluginTimeout / 2
-    const turns = Math.ceil((this.#settings.timeout + NOTICE) / turn) + 1
+    const turns = Math.ceil(this.#settings.timeout / turn) + 1
     if (turns > MAX_TURNS) throw badOption('shutdown.timeout', `at most ${MAX_TURNS / 2} times Fastify's pluginTimeout`, this.#settings.timeout)
     return Array.from({ length: turns }, () => () => settledWithin(this.start(), turn))
   }
@@ -101,11 +101,13 @@ export class Shutdown {
   async #endAll (): Promise<void> {
     for (const upgrade of this.#upgrades) upgrade.refuse()
     const timers = this.#drainInTurn()
-    const isEmpty = await this.#isEmptyWithin(this.#settings.timeout)
+    const { timeout } = this.#settings
+    const notice = Math.min(MAX_NOTICE, timeout / 10)
+    const isEmpty = await this.#isEmptyWithin(timeout - notice)
     for (const timer of timers) clearTimeout(timer)
     if (isEmpty) return
     this.#terminateAll()
-    await this.#isEmptyWithin(NOTICE)
+    await this.#isEmptyWithin(notice)
   }
 
   // In steps, for a timer is no finer than that: what falls into one step takes its turn together
