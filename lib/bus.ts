@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger, FastifyError } from 'fastify'
+import { guardListeners } from './emitter-guard.js'
 import { Envelopes, fromWire, isEnvelope, PROBE_TOPIC, toWire, unwrap, type Envelope } from './envelope.js'
 import { errors } from './errors.js'
 import { logForeign } from './log.js'
@@ -84,6 +85,7 @@ export class Bus {
   #refusalTimer: NodeJS.Timeout | undefined
   #probeTimer: NodeJS.Timeout | undefined
   #quietUntil = 0
+  #unreadableUntil = 0 // the same for what cannot be read
 
   constructor (emitter: PubSub, maxPendingBytes: number, owner: BusOwner, log: FastifyBaseLogger) {
     this.#emitter = emitter
@@ -91,6 +93,7 @@ export class Bus {
     this.#owner = owner
     this.#log = log
     for (const events of statesOf(emitter)) events.on('error', this.#stateOnError)
+    guardListeners(emitter, (error) => this.#logUnreadable(error))
   }
 
   /** What other nodes publish on the topic is received from now on; again, it changes nothing. Never rejects. */
@@ -136,6 +139,11 @@ export class Bus {
     if (performance.now() >= this.#quietUntil) logForeign(this.#log, 'warn', { err: error }, 'websocket bus failed')
     this.#quietUntil = performance.now() + QUIET
     this.#suspect(error)
+  }
+
+  #logUnreadable (err: unknown): void {
+    if (performance.now() >= this.#unreadableUntil) logForeign(this.#log, 'warn', { err }, 'websocket bus received what cannot be read')
+    this.#unreadableUntil = performance.now() + QUIET
   }
 
   /** Why nothing can be published now, which is counted. */

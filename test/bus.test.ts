@@ -392,3 +392,31 @@ t.test('joining and leaving 100,000 times leaves nothing', async (t) => {
   }
   t.pass()
 })
+
+t.test('what the listeners of mqemitter-redis cannot read is logged, and does not end the process', async (t) => {
+  const clock = fakeClock(t)
+  const subConn = new EventEmitter()
+  const read: unknown[] = []
+  const emitter = Object.assign(new ManualEmitter(), { subConn })
+  for (const name of ['messageBuffer', 'pmessageBuffer']) {
+    subConn.on(name, (...args) => {
+      read.push(args)
+      if (args.at(-1) === 'unreadable') throw new RangeError(name)
+    })
+  }
+  const { lines } = newBus(t, emitter)
+  for (const [name, args] of [['messageBuffer', ['topic', 'message']], ['pmessageBuffer', ['pattern', 'topic', 'message']]] as const) {
+    subConn.emit(name, ...args)
+    t.same(read.splice(0), [args])
+  }
+  t.same(messagesOf(lines), [])
+  const logged = () => lines.filter(({ msg }) => msg === 'websocket bus received what cannot be read').length
+  for (let i = 0; i < 5; i++) subConn.emit('pmessageBuffer', 'pattern', 'topic', 'unreadable')
+  t.equal(logged(), 1)
+  t.match(lines[0], { level: 40, err: { type: 'RangeError', message: 'pmessageBuffer' } })
+  subConn.emit('messageBuffer', 'topic', 'unreadable')
+  t.equal(logged(), 1, 'not for each of many')
+  clock.tick(30_000)
+  subConn.emit('messageBuffer', 'topic', 'unreadable')
+  t.equal(logged(), 2)
+})

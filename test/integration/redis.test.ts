@@ -236,6 +236,50 @@ t.test('what others publish on the same Redis does no harm', needsRedis, async (
   t.equal(await there.hear(), 'a publication')
 })
 
+const str = (text: string) => Buffer.concat([Buffer.from([0xda, text.length >> 8, text.length & 0xff]), Buffer.from(text)]) // as MessagePack has it
+
+/** As `mqemitter-redis` puts a message, with an id that it has not seen. */
+const packet = (() => {
+  let count = 0
+  return (...message: Buffer[]) => Buffer.concat([Buffer.from([0x82]), str('id'), str(`id ${count++}`), str('msg'), ...message])
+})()
+
+t.test('what somebody else publishes on the channels of the app does no harm, whatever it is', needsRedis, async (t) => {
+  const { port } = await startRedis(t)
+  const [here, there] = await Promise.all([startApp(t, port), startApp(t, port)])
+  for (const topic of ['news', '#']) t.equal(await there.subscribe(topic), 'ok')
+  const other = new Redis({ port })
+  t.teardown(() => other.disconnect())
+  const topic = (text: string) => [Buffer.from([0x81]), str('topic'), str(text)]
+  const packets = {
+    nothing: Buffer.alloc(0),
+    text: Buffer.from('{}'),
+    'what is no MessagePack': Buffer.from([0xc1]),
+    'a string that is cut': Buffer.from([0xdb, 0xff, 0xff, 0xff, 0xff, 0x61]),
+    'an array that is cut': Buffer.from([0xdd, 0xff, 0xff, 0xff, 0xff]),
+    'arrays in each other': Buffer.alloc(100_000, 0x91),
+    null: Buffer.from([0xc0]),
+    'a packet without a message': Buffer.from([0x80]),
+    'a message that is null': packet(Buffer.from([0xc0])),
+    'a message that is text': packet(str('text')),
+    'a message without a topic': packet(Buffer.from([0x80])),
+    'a topic that is null': packet(Buffer.from([0x81]), str('topic'), Buffer.from([0xc0])),
+    'a topic that is a number': packet(Buffer.from([0x81]), str('topic'), Buffer.from([1])),
+    'an empty topic': packet(...topic('')),
+    'a topic of 5,000 levels': packet(...topic('fastify-websocket-async/' + 'a/'.repeat(5_000))),
+    'a topic of 60,000 levels': packet(...topic('/'.repeat(60_000))),
+    'a publication that is none': packet(...topic('fastify-websocket-async/news'))
+  }
+  for (const channel of ['fastify-websocket-async/news', 'fastify-websocket-async/other']) {
+    for (const [what, bytes] of Object.entries(packets)) {
+      t.ok(await other.publish(channel, bytes) > 0, `${what} is received`)
+    }
+  }
+  await here.app.webSockets.publishAsync('news', 'a publication')
+  t.equal(await there.hear(), 'a publication')
+  t.same(messagesOf(there.lines).filter((msg) => msg.startsWith('websocket bus')), ['websocket bus received what cannot be read'])
+})
+
 t.test('connections over which nothing comes any more are made anew', { ...needsRedis, timeout: 60_000 }, async (t) => {
   const { port } = await startRedis(t)
   const pairs: [Socket, Socket][] = []
