@@ -162,6 +162,21 @@ const moments: Record<string, Moment> = {
     },
     line: failed
   },
+  'and the transport destroyed with it': {
+    routes: handler(async (request, thrower) => {
+      const ws = await request.getWebSocketAsync()
+      try {
+        thrower()
+      } catch (error) {
+        request.raw.socket.destroy(error as Error)
+      }
+      await ws.closed
+    }),
+    client: async (t, port) => {
+      const client = await openRaw(t, port, '/')
+      await client.closed
+    }
+  },
   'by an event-style handler': {
     routes: (app, thrower) => { app.get('/', { websocket: true }, () => thrower()) },
     client: isCutOff,
