@@ -21,8 +21,12 @@ interface SentCount {
   sentBytes: number
 }
 
-/** Where frames are put together: up to the mark, and one message beyond it. */
+/** For a shorter write `Buffer.allocUnsafe` takes a part of Node's own pool, of 8 KiB or more. In bytes. */
+const MIN_REUSED = 1024
+
+/** Memory in which longer ones are put together, one after the other. The part that is used belongs to streams that still write it. */
 let scratch = newScratch()
+let used = 0
 
 /**
  * Frames what a server sends, and gathers the frames of one turn of the event loop into one write: one system call in
@@ -31,6 +35,7 @@ let scratch = newScratch()
 export class Outbox implements SendTransport {
   readonly #socket: SentCount
   readonly #stream: Duplex
+  readonly #isPlainSocket: boolean
   #messages: (string | Buffer)[] | undefined // made for the first that is gathered
   #payloadSizes: number[] | undefined
   #size = 0 // of what was gathered, with headers
@@ -40,6 +45,8 @@ export class Outbox implements SendTransport {
   constructor (socket: SentCount, stream: Duplex) {
     this.#socket = socket
     this.#stream = stream
+    // Only such a socket is certainly done with the memory once nothing waits in it; with TLS something waits after every write
+    this.#isPlainSocket = stream.constructor === Socket
   }
 
   get bufferedAmount (): number {
@@ -91,14 +98,14 @@ export class Outbox implements SendTransport {
     }
     const target = this.#target(size)
     this.#frameInto(target)
-    this.#write(target, size, onWritten)
+    this.#write(target, onWritten)
   }
 
   #writeOne (data: string | Buffer, payloadSize: number, onWritten: OnWritten): void {
     const size = headerSize(payloadSize) + payloadSize
     const target = this.#target(size)
     writeFrame(target, 0, data, payloadSize)
-    this.#write(target, size, onWritten)
+    this.#write(target, onWritten)
   }
 
   #gather (data: string | Buffer, payloadSize: number, size: number): void {
@@ -138,14 +145,18 @@ export class Outbox implements SendTransport {
     return frame
   }
 
-  // Only of a socket of the system is it certain that it is done with the memory once nothing waits in it
   #target (size: number): Buffer {
-    return this.#stream instanceof Socket && this.#stream.writableLength === 0 ? scratch : Buffer.allocUnsafe(size)
+    if (size < MIN_REUSED || !this.#isPlainSocket || this.#stream.writableLength > 0) return Buffer.allocUnsafe(size)
+    if (used + size > scratch.length) {
+      scratch = newScratch()
+      used = 0
+    }
+    return scratch.subarray(used, used + size)
   }
 
-  #write (target: Buffer, size: number, onWritten: OnWritten): void {
-    this.#stream.write(target.subarray(0, size), onWritten)
-    if (target === scratch && this.#stream.writableLength > 0) scratch = newScratch()
+  #write (target: Buffer, onWritten: OnWritten): void {
+    this.#stream.write(target, onWritten)
+    if (target.buffer === scratch.buffer && this.#stream.writableLength > 0) used += target.length
   }
 
   #writeUncopied (data: string | Buffer, payloadSize: number, onWritten: OnWritten): void {
@@ -166,5 +177,5 @@ export function ifWritten (stream: Duplex, onFlushed: () => void): OnWritten {
 }
 
 function newScratch (): Buffer {
-  return Buffer.allocUnsafeSlow(MAX_GATHERED + MAX_COPIED + 64) // and headers
+  return Buffer.allocUnsafeSlow(2 * (MAX_GATHERED + MAX_COPIED))
 }

@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import t from 'tap'
 import { Publication } from '../lib/frame.js'
 import { Outbox } from '../lib/outbox.js'
@@ -124,13 +125,85 @@ t.test('memory that the network has not taken yet is not written to again', asyn
   t.same(payloads(others), ['text cccc'])
 })
 
-t.test('memory is not shared with a stream that may hand it on', async (t) => {
-  const { writes, send } = play(new Duplex({ read () {} }), true)
-  for (const data of ['aaaa', 'bbbb']) {
-    send(data)
+const LONG = 40_000 // too long for Node's pool
+
+t.test('memory that the network took at once serves the next long write', async (t) => {
+  const { given, writes, send } = play(new Socket())
+  for (const letter of ['a', 'b']) {
+    send(letter.repeat(LONG))
     await turn()
   }
-  t.same(payloads(writes), ['text aaaa', 'text bbbb'])
+  t.equal(given[0]?.buffer, given[1]?.buffer)
+  t.equal(given[0]?.byteOffset, given[1]?.byteOffset)
+  t.same(payloads(writes), ['a', 'b'].map((letter) => `text ${letter.repeat(LONG)}`))
+})
+
+for (const size of [4, LONG]) {
+  t.test(`sockets that take nothing keep no more memory than what waits in them, in writes of ${size} bytes`, async (t) => {
+    const sockets = Array.from({ length: 100 }, () => play(new Socket()))
+    for (const [i, { send, stall }] of sockets.entries()) {
+      stall()
+      send(`${i}`.padEnd(size, '.'))
+    }
+    const kept = new Set(sockets.map(({ given: [bytes] }) => bytes!.buffer))
+    const bytes = [...kept].reduce((sum, { byteLength }) => sum + byteLength, 0)
+    t.ok(bytes <= 100 * size * 1.5 + 256 * 1024, `${bytes} bytes`)
+    for (const { goOn } of sockets) goOn()
+    t.same(sockets.flatMap(({ writes }) => payloads(writes)), sockets.map((_, i) => `text ${`${i}`.padEnd(size, '.')}`))
+  })
+
+  t.test(`a socket for TLS, which takes nothing at once, has no more memory than what is written, in writes of ${size} bytes`, async (t) => {
+    const { given, writes, send, stall, goOn } = play(new TLSSocket(new Socket()))
+    for (let i = 0; i < 100; i++) {
+      stall()
+      send(`${i}`.padEnd(size, '.'))
+      await turn()
+      goOn()
+    }
+    const bytes = [...new Set(given.map(({ buffer }) => buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
+    t.ok(bytes <= 100 * (size + 10) + 128 * 1024, `${bytes} bytes`)
+    t.same(payloads(writes), Array.from({ length: 100 }, (_, i) => `text ${`${i}`.padEnd(size, '.')}`))
+  })
+}
+
+t.test('a short write that the network does not take keeps no memory of long ones', async (t) => {
+  const shorts: Buffer[] = []
+  for (let i = 0; i < 50; i++) {
+    const [short, long] = [play(new Socket()), play(new Socket())]
+    short.stall()
+    long.stall()
+    short.send('short')
+    long.send('x'.repeat(60_000))
+    shorts.push(...short.given)
+  }
+  const bytes = [...new Set(shorts.map(({ buffer }) => buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
+  t.ok(bytes <= 2 * Buffer.poolSize, `${bytes} bytes`)
+})
+
+t.test('a socket in which bytes wait has no more memory than they need', async (t) => {
+  const { given, send, stall, goOn } = play(new Socket())
+  stall()
+  for (let i = 0; i < 20; i++) {
+    send('x'.repeat(50_000))
+    await turn()
+  }
+  goOn()
+  const bytes = [...new Set(given.map(({ buffer }) => buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
+  t.ok(bytes < 20 * 50_010 + 128 * 1024, `${bytes} bytes`)
+})
+
+t.test('memory is not shared with a stream that may hand it on', async (t) => {
+  class SocketOfOthers extends Socket {}
+  for (const stream of [new Duplex({ read () {} }), new TLSSocket(new Socket()), new SocketOfOthers()]) {
+    const { writes, send } = play(stream, true)
+    for (const letter of ['a', 'b']) {
+      send(letter)
+      await turn()
+      send(letter.repeat(LONG))
+      await turn()
+    }
+    t.same(payloads(writes), ['a', 'b'].flatMap((letter) => [`text ${letter}`, `text ${letter.repeat(LONG)}`]))
+  }
 })
 
 t.test('more than 64 KiB goes out in several writes, in order', async (t) => {
