@@ -1,14 +1,14 @@
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import { chromium, type Browser } from 'playwright-core'
 import t from 'tap'
 import type { Test } from 'tap'
 import { buildApp, listen, type Options } from '../fixtures/app.js'
+import { newCertificate } from '../fixtures/certificate.js'
 import { captureLog, type LogLine } from '../fixtures/log.js'
 import { chromiumArgs, findChromium, findFreePort, findNginx, findOpenssl, needs } from '../fixtures/programs.js'
 
@@ -197,8 +197,6 @@ async function startNginx (t: Test, appPort: number, { isTls = false, location =
 
 async function writeCertificate (directory: string): Promise<void> {
   if (openssl === undefined) throw new Error('no openssl was found')
-  await promisify(execFile)(openssl, [
-    'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1', '-subj', '/CN=127.0.0.1',
-    '-keyout', join(directory, 'key.pem'), '-out', join(directory, 'certificate.pem')
-  ])
+  const { key, cert } = newCertificate(openssl)
+  await Promise.all([writeFile(join(directory, 'key.pem'), key), writeFile(join(directory, 'certificate.pem'), cert)])
 }
