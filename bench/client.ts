@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls, TLSSocket } from 'node:tls'
 
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' // for that key (RFC 6455, section 1.3)
@@ -7,6 +8,12 @@ const AT_ONCE = 64 // connections that are opened together: fewer than a listene
 
 // Read into by all connections in turn: what a chunk holds is gone after the call that it is given to
 const shared = Buffer.alloc(64 * 1024)
+
+/** How a connection is made, besides where to. */
+export interface ConnectOptions {
+  readonly isCompressed?: boolean
+  readonly isEncrypted?: boolean
+}
 
 /** A WebSocket client that does no more than to carry bytes. */
 export class Connection {
@@ -19,7 +26,7 @@ export class Connection {
   onLoss: (error: Error) => void = () => {}
   #isWanted = true
 
-  constructor (port: number, path: string, isCompressed: boolean) {
+  constructor (port: number, path: string, { isCompressed = false, isEncrypted = false }: ConnectOptions = {}) {
     let onOpen: (head: string) => void = () => {}
     let onHead = Buffer.alloc(0)
     let isOpen = false
@@ -30,20 +37,11 @@ export class Connection {
       isOpen = true
       onOpen(onHead.toString('latin1', 0, end))
     }
-    this.socket = connect({
-      port,
-      host: '127.0.0.1',
-      noDelay: true,
-      onread: {
-        buffer: shared,
-        callback: (size) => {
-          const chunk = shared.subarray(0, size)
-          if (isOpen) this.onBytes(chunk)
-          else takeHead(chunk)
-          return true
-        }
-      }
-    })
+    const take = (chunk: Buffer) => {
+      if (isOpen) this.onBytes(chunk)
+      else takeHead(chunk)
+    }
+    this.socket = isEncrypted ? openEncrypted(port, take) : open(port, take)
     this.opened = new Promise((resolve, reject) => {
       const lose = (error: Error) => {
         if (!this.#isWanted) return
@@ -62,8 +60,23 @@ export class Connection {
   /** Cuts the connection off. By a reset, no port is left in TIME_WAIT. */
   destroy (): void {
     this.#isWanted = false
-    this.socket.resetAndDestroy()
+    if (this.socket instanceof TLSSocket) this.socket.destroy() // it cannot be reset
+    else this.socket.resetAndDestroy()
   }
+}
+
+function open (port: number, onChunk: (chunk: Buffer) => void): Socket {
+  const callback = (size: number) => {
+    onChunk(shared.subarray(0, size))
+    return true
+  }
+  return connect({ port, host: '127.0.0.1', noDelay: true, onread: { buffer: shared, callback } })
+}
+
+function openEncrypted (port: number, onChunk: (chunk: Buffer) => void): Socket {
+  const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false }) // the server has made its certificate itself
+  socket.setNoDelay(true)
+  return socket.on('data', onChunk)
 }
 
 function requestHead (path: string, isCompressed: boolean): string {
@@ -80,13 +93,13 @@ function requestHead (path: string, isCompressed: boolean): string {
 }
 
 /** Resolves when all are open. */
-export async function connectAll (count: number, port: number, path: string, isCompressed: boolean): Promise<Connection[]> {
+export async function connectAll (count: number, port: number, path: string, options: ConnectOptions = {}): Promise<Connection[]> {
   const connections: Connection[] = []
   while (connections.length < count) {
-    const some = Array.from({ length: Math.min(AT_ONCE, count - connections.length) }, () => new Connection(port, path, isCompressed))
+    const some = Array.from({ length: Math.min(AT_ONCE, count - connections.length) }, () => new Connection(port, path, options))
     connections.push(...some)
     const heads = await Promise.all(some.map(({ opened }) => opened))
-    if (heads.some((head) => /permessage-deflate/i.test(head) !== isCompressed)) throw new Error('Compression was not negotiated as it should be')
+    if (heads.some((head) => /permessage-deflate/i.test(head) !== (options.isCompressed ?? false))) throw new Error('Compression was not negotiated as it should be')
   }
   return connections
 }

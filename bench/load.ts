@@ -175,8 +175,8 @@ function newSample (pid: number, { messages }: Meter) {
 async function measure (task: Task): Promise<Measurement> {
   const { scenario, port } = task
   if (scenario.kind === 'upgrades') return await measureUpgrades(task)
-  const connections = await connectAll(scenario.connections, port, scenario.path, scenario.isCompressed)
-  const stalled = await connectAll(scenario.stalled, port, scenario.path, scenario.isCompressed)
+  const connections = await connectAll(scenario.connections, port, scenario.path, scenario)
+  const stalled = await connectAll(scenario.stalled, port, scenario.path, scenario)
   for (const { socket } of stalled) socket.pause()
   const failure = lossOf(connections)
   const meter = new Meter(amountOfMessage(scenario))
@@ -195,7 +195,7 @@ async function measureUpgrades (task: Task): Promise<Measurement> {
   const upgradeOnAndOn = async () => {
     while (!over.signal.aborted) {
       const start = performance.now()
-      const connection = new Connection(port, scenario.path, false)
+      const connection = new Connection(port, scenario.path, scenario)
       await connection.opened
       meter.add(1)
       meter.addRoundTrip(performance.now() - start)
@@ -238,7 +238,7 @@ async function endAll (connections: readonly Connection[]): Promise<void> {
 async function verify ({ scenario, port }: Target): Promise<void> {
   if (scenario.kind === 'upgrades') return // nothing but the 101, which is looked at each time
   const count = scenario.kind === 'fan-out' ? 2 : 1
-  const connections = await connectAll(count, port, scenario.path, scenario.isCompressed)
+  const connections = await connectAll(count, port, scenario.path, scenario)
   try {
     const expected = expectedReply(scenario)
     const replies = connections.map((connection) => collect(connection))
@@ -283,7 +283,7 @@ async function hold ({ port, connections }: { port: number, connections: number 
   const payload = sampleText(20, 0)
   const frame = clientFrame(payload)
   const reply = serverFrame(payload)
-  held = await connectAll(connections, port, '/echo', false)
+  held = await connectAll(connections, port, '/echo')
   const failure = lossOf(held)
   for (const connection of held) {
     const { promise, resolve } = newPromise<void>()

@@ -46,6 +46,7 @@ function commandOf (name: ServerName, options: readonly string[], nodeOptions: r
 
 export interface ServerOptions {
   readonly isCompressed?: boolean
+  readonly isEncrypted?: boolean
   readonly nodeOptions?: readonly string[]
 }
 
@@ -67,16 +68,17 @@ export class Processes {
   }
 
   /** A server that nothing else has used. The caller ends it. */
-  async fresh (name: ServerName, { isCompressed = false, nodeOptions = [] }: ServerOptions = {}): Promise<RunningServer> {
-    const command = commandOf(name, isCompressed ? ['--compression'] : [], nodeOptions)
+  async fresh (name: ServerName, { isCompressed = false, isEncrypted = false, nodeOptions = [] }: ServerOptions = {}): Promise<RunningServer> {
+    const options = [...isCompressed ? ['--compression'] : [], ...isEncrypted ? ['--tls'] : []]
+    const command = commandOf(name, options, nodeOptions)
     const server = await Child.start<ServerCommands>(name, pinned(cpus.server, command), this.#env)
     return { process: server, port: await server.ask('port', undefined) }
   }
 
   /** The server for such a scenario: the same one each time. */
-  async server (name: ServerName, { isCompressed }: Scenario): Promise<RunningServer> {
-    const key = `${name} ${isCompressed}`
-    const server = this.#servers.get(key) ?? await this.fresh(name, { isCompressed })
+  async server (name: ServerName, { isCompressed, isEncrypted }: Scenario): Promise<RunningServer> {
+    const key = `${name} ${isCompressed} ${isEncrypted}`
+    const server = this.#servers.get(key) ?? await this.fresh(name, { isCompressed, isEncrypted })
     this.#servers.set(key, server)
     return server
   }

@@ -19,6 +19,7 @@ export interface Scenario {
   /** Of a message that is sent, in bytes. */
   readonly size: number
   readonly isCompressed: boolean
+  readonly isEncrypted: boolean
   /** Further connections, which read nothing. */
   readonly stalled: number
   readonly servers: readonly ServerName[]
@@ -29,7 +30,7 @@ const PLAIN_ECHO: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws', 
 const EVERY_ECHO = SERVERS
 const LIBRARIES: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws']
 
-const DEFAULTS = { kind: 'exchange', path: '/echo', depth: 1, isCompressed: false, stalled: 0, servers: PLAIN_ECHO, isQuick: false } as const
+const DEFAULTS = { kind: 'exchange', path: '/echo', depth: 1, isCompressed: false, isEncrypted: false, stalled: 0, servers: PLAIN_ECHO, isQuick: false } as const
 
 /** The simplest that there is. */
 export const SMALL_ECHO: Scenario = { ...DEFAULTS, name: '64 × 1 × 20 B', connections: 64, size: 20, servers: EVERY_ECHO, isQuick: true }
@@ -50,6 +51,11 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...DEFAULTS, name: 'fan-out to 100, 1 × 16 KiB, and to one that does not read', kind: 'fan-out', path: '/fan-out', connections: 100, size: 16 * 1024, stalled: 1, servers: LIBRARIES },
   { ...DEFAULTS, name: 'compressed, 64 × 1 × 1 KiB', connections: 64, size: 1024, isCompressed: true, servers: LIBRARIES },
   { ...DEFAULTS, name: 'compressed, 16 × 64 × 125 B', connections: 16, depth: 64, size: 125, isCompressed: true, servers: LIBRARIES },
+  { ...DEFAULTS, name: 'TLS, 64 × 1 × 20 B', connections: 64, size: 20, isEncrypted: true, servers: LIBRARIES },
+  { ...DEFAULTS, name: 'TLS, 16 × 1 × 64 KiB', connections: 16, size: 64 * 1024, isEncrypted: true, servers: LIBRARIES },
+  { ...DEFAULTS, name: 'TLS, 16 × 16 × 125 B', connections: 16, depth: 16, size: 125, isEncrypted: true, servers: LIBRARIES },
+  { ...DEFAULTS, name: 'TLS, fan-out to 1,000, 1 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, size: 125, isEncrypted: true, servers: LIBRARIES },
+  { ...DEFAULTS, name: 'TLS, fan-out to 1,000, 2 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, depth: 2, size: 125, isEncrypted: true, servers: LIBRARIES },
   { ...DEFAULTS, name: 'upgrades, 16 at a time', kind: 'upgrades', path: '/idle', connections: 16, size: 0, servers: LIBRARIES }
 ]
 

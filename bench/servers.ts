@@ -1,17 +1,25 @@
-/** One server in a process of its own: `node --import tsx bench/servers.ts <name> [--compression]`. */
+/** One server in a process of its own: `node --import tsx bench/servers.ts <name> [--compression] [--tls]`. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import fastifyWebsocket from '@fastify/websocket'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { WebSocketServer, type WebSocket } from 'ws'
 import type { AsyncWebSocket } from '../index.js'
+import { newCertificate } from '../test/fixtures/certificate.js'
 import { answerQuestions } from './child.js'
 import { headerSize, masked, payloadSize, serverFrame } from './frames.js'
 import { BURST, BURST_TEXT, OURS } from './scenarios.js'
 
 type OursName = typeof OURS[number]
+
+interface Options {
+  readonly compression: boolean
+  readonly https: ReturnType<typeof newCertificate> | null
+}
+
 type Conversation = (ws: AsyncWebSocket) => Promise<void>
 
 const HOST = '127.0.0.1'
@@ -38,9 +46,13 @@ const ECHOES: Record<OursName, Conversation> = {
   }
 }
 
-async function ours (name: OursName, compression: boolean): Promise<Server> {
+function newApp (https: Options['https']): FastifyInstance {
+  return https === null ? Fastify() : Fastify({ https }) as unknown as FastifyInstance // they differ in the type of the server alone
+}
+
+async function ours (name: OursName, { compression, https }: Options): Promise<Server> {
   const { default: websocketAsync } = await import(BUILT) as typeof import('../index.js')
-  const app = Fastify()
+  const app = newApp(https)
   await app.register(websocketAsync, { compression })
   const route = (path: string, converse: Conversation) => app.get(path, async (request) => converse(await request.getWebSocketAsync()))
   route('/echo', ECHOES[name])
@@ -68,8 +80,8 @@ const cork: Prepare = (stream) => {
   process.nextTick(() => stream.uncork())
 }
 
-async function event (compression: boolean, prepare: Prepare): Promise<Server> {
-  const app = Fastify()
+async function event ({ compression, https }: Options, prepare: Prepare): Promise<Server> {
+  const app = newApp(https)
   await app.register(fastifyWebsocket, { options: { perMessageDeflate: compression } })
   const route = (path: string, handler: (socket: WebSocket, stream: Socket) => void) => {
     app.get(path, { websocket: true }, (socket, request) => handler(socket, request.raw.socket))
@@ -105,8 +117,8 @@ async function event (compression: boolean, prepare: Prepare): Promise<Server> {
   return app.server
 }
 
-async function plainWs (compression: boolean): Promise<Server> {
-  const http = createHttpServer()
+async function plainWs ({ compression, https }: Options): Promise<Server> {
+  const http = https === null ? createHttpServer() : createHttpsServer(https)
   const server = new WebSocketServer({ server: http, perMessageDeflate: compression })
   const answers: Record<string, (socket: WebSocket, text: string) => void> = {
     '/echo': (socket, text) => socket.send(text),
@@ -171,12 +183,12 @@ async function listen<S extends Server> (server: S): Promise<S> {
   return server
 }
 
-function start (name: string | undefined, compression: boolean): Promise<Server> {
+function start (name: string | undefined, options: Options): Promise<Server> {
   const own = OURS.find((each) => each === name)
-  if (own !== undefined) return ours(own, compression)
-  if (name === 'event') return event(compression, () => {})
-  if (name === 'event, corked') return event(compression, cork)
-  if (name === 'ws') return plainWs(compression)
+  if (own !== undefined) return ours(own, options)
+  if (name === 'event') return event(options, () => {})
+  if (name === 'event, corked') return event(options, cork)
+  if (name === 'ws') return plainWs(options)
   if (name === 'net') return net()
   throw new Error(`There is no server ${name}`)
 }
@@ -191,7 +203,10 @@ async function residentMemory (): Promise<number> {
   return process.memoryUsage.rss()
 }
 
-const server = await start(process.argv[2], process.argv.includes('--compression'))
+const server = await start(process.argv[2], {
+  compression: process.argv.includes('--compression'),
+  https: process.argv.includes('--tls') ? newCertificate() : null
+})
 
 const commands = {
   port: () => (server.address() as AddressInfo).port, // it listens on TCP
