@@ -133,12 +133,12 @@ t.test("an identifier that is in use, with duplicateIdentifier 'reject': the new
 
 t.test('identifiers that are none are refused before the upgrade', async (t) => {
   const app = await buildApp(t)
-  for (const identifier of ['', 42, null, {}]) {
+  for (const identifier of ['', 42, {}]) {
     app.get(`/${JSON.stringify(identifier)}`, async (request) => {
       await request.getWebSocketAsync({ identifier } as AcceptOptions)
     })
   }
-  for (const name of ['""', '42', 'null', '{}']) {
+  for (const name of ['""', '42', '{}']) {
     const error = await app.injectWebSocketAsync(`/${encodeURIComponent(name)}`).catch((error: unknown) => error) as InjectRefusedError
     t.match(error.json(), { statusCode: 500, code: 'FST_WSA_BAD_OPTION' }, name)
   }
