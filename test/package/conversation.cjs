@@ -21,6 +21,12 @@ exports.converse = async function converse ({ Fastify, websocketAsync, WebSocket
   client.send('bye')
   const [code, reason] = await once(client, 'close')
   assert.deepEqual([code, reason.toString()], [4000, 'bye'])
+
+  const leaving = new WebSocket(`${url.replace('http', 'ws')}/greet`)
+  await once(leaving, 'open')
+  leaving.close(4001, 'done')
+  const [, info] = await once(app.webSockets, 'close')
+  assert.deepEqual({ ...info }, { code: 4001, reason: 'done', wasClean: true, cause: 'peer', unread: 0, unsent: 0 })
   await app.close()
 }
 
@@ -31,6 +37,7 @@ async function greet (request) {
     if (name === 'bye') break
     await ws.sendAsync(`Hello, ${name}!`)
   }
+  if (ws.isClosed) return
   const { cause, wasClean } = await ws.closeAsync(4000, 'bye')
   assert.deepEqual({ cause, wasClean }, { cause: 'local', wasClean: true })
 }
