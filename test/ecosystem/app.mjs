@@ -3,6 +3,9 @@ import Fastify from 'fastify'
 import websocketAsync from 'fastify-websocket-async'
 import { WebSocket } from 'ws'
 
+/** For an app that may stall: a ping would read on, and hide it. */
+export const QUIET = { keepAlive: false }
+
 /** Runs `converse` with the URL of an app with the plugin and the given routes, and closes the app. */
 export async function withApp (declare, converse, { logger = false, ...options } = {}) {
   const app = Fastify({ logger })

@@ -4,7 +4,7 @@ import { HocuspocusProvider, HocuspocusProviderWebsocket } from '@hocuspocus/pro
 import { Hocuspocus } from '@hocuspocus/server'
 import { WebSocket } from 'ws'
 import * as Y from 'yjs'
-import { until, withApp } from './app.mjs'
+import { QUIET, until, withApp } from './app.mjs'
 
 const EDITS = 300
 const server = new Hocuspocus({ quiet: true })
@@ -36,5 +36,5 @@ await withApp(declare, async (url) => {
   assert.deepEqual(document.getArray('edits').toArray(), served.getArray('edits').toArray())
   provider.destroy()
   websocketProvider.destroy()
-})
+}, QUIET)
 process.exit() // it keeps timers

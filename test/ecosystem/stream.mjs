@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { pipeline } from 'node:stream/promises'
 import { createWebSocketStream } from 'ws'
-import { open, until, withApp } from './app.mjs'
+import { QUIET, open, until, withApp } from './app.mjs'
 
 const MESSAGES = 300
 
@@ -26,4 +26,4 @@ await withApp(declare, async (url) => {
   }
   stream.end()
   await once(client, 'close')
-})
+}, QUIET)

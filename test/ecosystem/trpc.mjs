@@ -5,7 +5,7 @@ import { initTRPC } from '@trpc/server'
 import { fastifyTRPCPlugin } from '@trpc/server/adapters/fastify'
 import { getWSConnectionHandler } from '@trpc/server/adapters/ws'
 import { WebSocket } from 'ws'
-import { withApp } from './app.mjs'
+import { QUIET, withApp } from './app.mjs'
 
 const CALLS = 300
 const { router: makeRouter, procedure } = initTRPC.create()
@@ -40,4 +40,4 @@ async function converse (url) {
 await withApp(declare, async (url) => {
   await converse(`${url}/trpc`)
   await converse(`${url}/awaited`)
-})
+}, QUIET)

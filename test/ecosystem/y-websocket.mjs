@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { WebSocket } from 'ws'
-import { until, withApp } from './app.mjs'
+import { QUIET, until, withApp } from './app.mjs'
 
 // Its server is CommonJS, and Yjs must be loaded once
 const require = createRequire(import.meta.url)
@@ -37,5 +37,5 @@ await withApp(declare, async (url) => {
   await until(doc, 'update', () => doc.getArray('edits').length === 2 * EDITS)
   assert.deepEqual(doc.getArray('edits').toArray(), served.getArray('edits').toArray())
   provider.destroy()
-})
+}, QUIET)
 process.exit() // awareness keeps a timer for each document
