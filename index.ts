@@ -73,7 +73,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   for (const hook of shutdown.preCloseHooks(pluginTimeout)) app.addHook('preClose', hook)
   app.addHook('onRoute', rememberHandler)
   await withoutResponseHooks(app, () => app.register(fastifyWebsocket, {
-    options: { ...settings.server, server: injectionServer((...upgrade) => route(...upgrade)) },
+    options: { ...settings.server, server: injectionServer((...upgrade) => serverOnUpgrade(...upgrade)) },
     preClose: closeAfter(collection)
   }))
   app.addHook('onRoute', putBackHandler)
@@ -86,11 +86,11 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
 
   joinServer(app.websocketServer, upgrades)
   const context = { server: app.websocketServer, neighbours, hasResponseHooks: false, settings, collection, shutdown, log: app.log }
-  const route = upgradeRouter(app, upgrades, context)
-  const serverOnUpgrade = upgradeListener(server, (raw, response, socket, head) => {
+  const answerUpgrade = upgradeListener(server, context, upgradeRouter(app, upgrades, context))
+  const serverOnUpgrade: typeof answerUpgrade = (raw, socket, head) => {
     firstRequests.forget(socket)
-    route(raw, response, socket, head)
-  })
+    answerUpgrade(raw, socket, head)
+  }
   firstRequests.watch()
   server.on('upgrade', serverOnUpgrade)
   app.addHook('onReady', async () => {

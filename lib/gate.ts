@@ -1,4 +1,4 @@
-import { IncomingMessage, ServerResponse, type Server } from 'node:http'
+import { IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { finished } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
@@ -6,8 +6,9 @@ import type { WebSocket, WebSocketServer } from 'ws'
 import { asksForWebSocket } from './handshake.js'
 import { logForeign } from './log.js'
 import { observed } from './observed-socket.js'
-import { serveAsPlainHttp } from './plain-http.js'
+import { isTruncated, serveAsPlainHttp } from './plain-http.js'
 import type { UpgradeContext } from './pending-upgrade.js'
+import { destroyOnError, RawExchange, responseOn } from './raw-exchange.js'
 import { Upgrade } from './upgrade.js'
 
 /** Every upgrade request that was routed, by its raw request: noted on it, for a map of thousands costs more memory. */
@@ -27,65 +28,51 @@ function noted (raw: IncomingMessage): { [key: symbol]: Upgrade | undefined } {
   return raw as unknown as { [key: symbol]: Upgrade | undefined } // nobody else has the key
 }
 
+type UpgradeListener = (raw: IncomingMessage, socket: Socket, head: Buffer) => void
+
 /**
  * The listener for an HTTP server's `upgrade` event. A request for a WebSocket goes through the app's router as any
  * request does; one for something else, such as h2c, is served as if it had not asked.
  */
-export function upgradeListener (server: Server, route: Route) {
+export function upgradeListener (server: Server, context: UpgradeContext, route: Route): UpgradeListener {
   return function serverOnUpgrade (raw: IncomingMessage, socket: Socket, head: Buffer): void {
-    if (!(raw instanceof IncomingMessage)) return takeInjected(route, raw, socket, head) // by an @fastify/websocket of another scope
+    if (!(raw instanceof IncomingMessage)) return takeInjected(context, route, raw, socket, head)
     if (server.listenerCount('upgrade') === 1) return take(raw, socket, head)
     // Whoever else listens, such as @fastify/http-proxy, takes what is his, whichever of us was registered first
-    process.nextTick(() => { if (!isTaken(raw, socket)) take(raw, socket, head) })
+    socket.on('error', destroyOnError)
+    process.nextTick(() => {
+      if (!isTaken(raw, socket)) take(raw, socket, head)
+      if (!socket.destroyed) socket.off('error', destroyOnError)
+    })
   }
 
   function take (raw: IncomingMessage, socket: Socket, head: Buffer): void {
+    const exchange = new RawExchange(context, { raw, socket, head })
     if (isTruncated(server, raw)) {
-      socket.end('HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n')
-      return
-    }
-    const response = answerOn(socket, raw)
-    if (response === null) {
-      socket.destroy()
+      exchange.endInTurn(431)
+    } else if (responseOn(socket) !== undefined) {
+      exchange.endInTurn() // the server has let go of the connection while it was answering what came before
     } else if (asksForWebSocket(raw)) {
-      route(raw, response, socket, head)
+      exchange.response.assignSocket(socket)
+      route(exchange)
     } else {
-      response.detachSocket(socket)
-      serveAsPlainHttp(server, raw, socket, head)
+      serveAsPlainHttp(server, exchange)
     }
   }
 }
 
 /** Whether another listener answers the request, reads from the socket, or has done away with it. */
 function isTaken (raw: IncomingMessage, socket: Socket): boolean {
-  const { _httpMessage: response } = socket as { _httpMessage?: ServerResponse | null } // Node has no public name for it
-  return response?.req === raw || socket.listenerCount('data') > 0 || socket.destroyed || socket.writableEnded
+  return responseOn(socket)?.req === raw || socket.listenerCount('data') > 0 || socket.destroyed || socket.writableEnded
 }
 
-/** Node drops the headers past a limit: what was dropped may say how long the body is. */
-function isTruncated ({ maxHeadersCount }: Server, { rawHeaders }: IncomingMessage): boolean {
-  const limit = maxHeadersCount === null ? 2000 : maxHeadersCount * 2
-  return limit > 0 && rawHeaders.length >= limit
-}
-
-/** `null` where a request before it on the same connection was not answered yet: Node has lost count of the answers. */
-function answerOn (socket: Socket, raw: IncomingMessage): ServerResponse | null {
-  const response = new ServerResponse(raw)
-  try {
-    response.assignSocket(socket)
-    return response
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_HTTP_SOCKET_ASSIGNED') return null
-    throw error
-  }
-}
-
-type Route = (raw: IncomingMessage, response: ServerResponse, socket: Socket, head: Buffer) => void
+type Route = (exchange: RawExchange) => void
 
 /** Sends an upgrade request through the app's router. */
 export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context: UpgradeContext): Route {
-  return function routeUpgrade (raw, response, socket, head) {
-    const upgrade = new Upgrade(context, { raw, response, socket, head })
+  return function routeUpgrade (exchange) {
+    const { raw, response, socket } = exchange
+    const upgrade = new Upgrade(context, exchange)
     upgrades.set(raw, upgrade)
     try {
       app.routing(raw, response)
@@ -99,24 +86,25 @@ export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context
 }
 
 /** An upgrade made up by an `injectWS`: the request is no message of HTTP, the socket no socket. */
-function takeInjected (route: Route, raw: IncomingMessage, socket: Socket, head: Buffer): void {
+function takeInjected (context: UpgradeContext, route: Route, raw: IncomingMessage, socket: Socket, head: Buffer): void {
   finished(socket, () => socket.destroy()) // unlike a net.Socket it does not close when both its sides have ended
-  const response = new ServerResponse(raw)
+  const exchange = new RawExchange(context, { raw, socket, head })
+  const { response } = exchange
   response.assignSocket(socket)
   response.once('prefinish', () => setImmediate(() => {
     response.emit('finish') // there is none on such a stream
     socket.destroy()
   }))
-  route(raw, response, socket, head)
+  route(exchange)
 }
 
 /**
  * Stands for the HTTP server before `@fastify/websocket`: that one would dispatch upgrades itself, and hears of none.
  * Only its `injectWS` speaks to it, and goes the way of all upgrades.
  */
-export function injectionServer (route: Route): Server {
+export function injectionServer (serverOnUpgrade: UpgradeListener): Server {
   const ignore = () => {}
-  const emit = (_event: 'upgrade', raw: IncomingMessage, socket: Socket, head: Buffer) => takeInjected(route, raw, socket, head)
+  const emit = (_event: 'upgrade', ...upgrade: Parameters<UpgradeListener>) => serverOnUpgrade(...upgrade)
   return { on: ignore, removeListener: ignore, emit } as unknown as Server // these three are all that is called
 }
 

@@ -1,5 +1,4 @@
-import { STATUS_CODES, type IncomingMessage, type OutgoingHttpHeaders, type ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import { STATUS_CODES, type OutgoingHttpHeaders } from 'node:http'
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocketServer } from 'ws'
 import { assertNames, assertPlainObject, badOption, type Names } from './arguments.js'
@@ -10,6 +9,7 @@ import { errors } from './errors.js'
 import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.js'
 import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
+import type { ExchangeOwner, RawExchange } from './raw-exchange.js'
 import type { Neighbour } from './registration.js'
 import { runResponseHooks } from './response-hooks.js'
 import type { Shutdown } from './shutdown.js'
@@ -28,14 +28,6 @@ export interface AcceptOptions {
 
 const ACCEPT_OPTIONS: Names<AcceptOptions> = { subprotocol: true, identifier: true, headers: true }
 
-/** What Node gave to the listener for upgrades, and a response for it that has the socket. */
-export interface UpgradeRequest {
-  readonly raw: IncomingMessage
-  readonly response: ServerResponse
-  readonly socket: Socket
-  readonly head: Buffer
-}
-
 /** What an upgrade needs of the app. */
 export interface UpgradeContext {
   readonly server: WebSocketServer
@@ -52,23 +44,17 @@ export interface UpgradeContext {
 /** Called with the connection as soon as there is one: whoever listens to it must do so before this returns. */
 export type OnOpen = (connection: AsyncWebSocket) => void
 
-/** How long a client may take to close its side after an HTTP answer, in ms. */
-const LINGER = 1_000
-
 /**
  * An upgrade request that is neither a connection yet nor fully answered. Whichever way it ends, its socket does not outlive
  * it: an upgrade that ends as plain HTTP has its socket destroyed, for Node has let go of it and nobody else will.
  */
-export class PendingUpgrade {
+export class PendingUpgrade implements ExchangeOwner {
   /** What goes on the 101. */
   headerLines: readonly string[] = []
   /** False: none is agreed upon. `undefined`: the server of `ws` chooses. */
   subprotocol: string | false | undefined
   readonly #context: UpgradeContext
-  readonly #raw: IncomingMessage
-  readonly #socket: Socket
-  readonly #response: ServerResponse
-  readonly #head: Buffer
+  readonly #exchange: RawExchange
   readonly #onAccept: OnOpen
   #log: FastifyBaseLogger // of the request, once there is one
   #state: 'undecided' | 'answered' | 'gone' | 'accepted' = 'undecided'
@@ -81,30 +67,19 @@ export class PendingUpgrade {
   #failToOpen: ((error: Error) => void) | undefined
   #refusal: unknown // why it was not accepted, the last time that was asked
   #whyNot: (() => FastifyError) | undefined // set when we ended it ourselves
-  #timer: NodeJS.Timeout | undefined
-  #onSocketClose: (() => void) | undefined // while it is watched
 
-  constructor (context: UpgradeContext, { raw, response, socket, head }: UpgradeRequest, onAccept: OnOpen) {
+  constructor (context: UpgradeContext, exchange: RawExchange, onAccept: OnOpen) {
     this.#context = context
-    this.#raw = raw
-    this.#socket = socket
-    this.#head = head
+    this.#exchange = exchange
     this.#log = context.log
-    this.#response = response
     this.#onAccept = onAccept
-    response.shouldKeepAlive = false
-    for (const neighbour of context.neighbours) this.#showTo(neighbour, head)
+    exchange.response.shouldKeepAlive = false
+    for (const neighbour of context.neighbours) this.#showTo(neighbour)
   }
 
   /** To be called when the request was routed: by then most are accepted, and nothing of this is needed. */
   watch (): void {
-    if (this.#state !== 'undecided') return
-    this.#response.once('finish', () => this.#responseOnFinish())
-    this.#onSocketClose = () => this.#socketOnClose()
-    this.#socket.on('error', socketOnError)
-    this.#socket.once('close', this.#onSocketClose)
-    this.#startTimer(this.#context.settings.upgradeTimeout, () => this.#timerOnTimeout())
-    this.#context.shutdown.addUpgrade(this)
+    if (this.#state === 'undecided') this.#exchange.watch(this)
   }
 
   requestOnStart (request: FastifyRequest, reply: FastifyReply): void {
@@ -159,7 +134,7 @@ export class PendingUpgrade {
 
   /** The app is closing. */
   refuse (): void {
-    const response = this.#response
+    const { response } = this.#exchange
     if (this.#state !== 'undecided' || this.#isHandedOver || this.#isAnswering || response.headersSent) return
     const { code, message } = this.#end(() => new errors.FST_WSA_APP_CLOSING())
     const body = JSON.stringify({ statusCode: 503, code, error: STATUS_CODES[503], message })
@@ -172,14 +147,34 @@ export class PendingUpgrade {
     this.#failToOpen?.(new errors.FST_WSA_BAD_HANDSHAKE(error.message))
   }
 
-  destroy (): void {
-    this.#socket.destroy()
+  exchangeOnTimeout (): true {
+    const { upgradeTimeout } = this.#context.settings
+    const error = this.#end(() => new errors.FST_WSA_UPGRADE_TIMEOUT(upgradeTimeout))
+    this.#log.info({ err: error }, 'websocket upgrade timed out')
+    return true
+  }
+
+  exchangeOnAnswer (): void {
+    this.#state = 'answered'
+    this.#publishRefusal()
+  }
+
+  exchangeOnClose (): void {
+    const failToOpen = this.#failToOpen
+    this.#letGo()
+    if (this.#state !== 'undecided') return
+    this.#state = 'gone'
+    if (this.#whyNot === undefined) this.#log.info('websocket upgrade ended: the client left before it was answered')
+    failToOpen?.(new errors.FST_WSA_CLIENT_GONE())
+    this.#publishRefusal()
+    this.#exchange.raw.destroy?.() // aborts `request.signal`; a request that was injected is no stream
   }
 
   /** As if its listener had noted it. Its route asks for the head when it hands the socket to a `ws` server of its own. */
-  #showTo (neighbour: Neighbour, head: Buffer): void {
-    Object.defineProperties(this.#raw, {
-      [neighbour.socket]: { value: this.#socket, configurable: true },
+  #showTo (neighbour: Neighbour): void {
+    const { raw, socket, head } = this.#exchange
+    Object.defineProperties(raw, {
+      [neighbour.socket]: { value: socket, configurable: true },
       [neighbour.head]: {
         get: () => {
           this.#letGoOfHttp()
@@ -191,8 +186,9 @@ export class PendingUpgrade {
   }
 
   #letGoOfHttp (): void {
+    const { response, socket } = this.#exchange
     this.#state = 'accepted'
-    this.#response.detachSocket(this.#socket)
+    response.detachSocket(socket)
     this.#letGo()
   }
 
@@ -200,7 +196,8 @@ export class PendingUpgrade {
     if (this.#whyNot !== undefined) throw this.#whyNot()
     const reply = this.#reply
     if (reply === undefined) throw notInHandler(request)
-    if (this.#state === 'gone' || !this.#socket.readable || !this.#socket.writable) throw new errors.FST_WSA_CLIENT_GONE()
+    const { socket } = this.#exchange
+    if (this.#state === 'gone' || !socket.readable || !socket.writable) throw new errors.FST_WSA_CLIENT_GONE()
     if (reply.sent || this.#isAnswering || reply.raw.headersSent) {
       throw new errors.FST_WSA_REPLY_ALREADY_SENT('open a WebSocket', `status ${reply.statusCode}`)
     }
@@ -212,7 +209,7 @@ export class PendingUpgrade {
     if (subprotocol === undefined) return undefined
     if (subprotocol === null) return false
     if (typeof subprotocol !== 'string' || subprotocol === '') throw badOption('subprotocol', 'one that the client offered, or null for none', subprotocol)
-    const offered = offeredSubprotocols(this.#raw.headers)
+    const offered = offeredSubprotocols(this.#exchange.raw.headers)
     if (!offered.includes(subprotocol)) throw new errors.FST_WSA_SUBPROTOCOL_NOT_OFFERED(subprotocol, offered.join(', '))
     return subprotocol
   }
@@ -220,7 +217,7 @@ export class PendingUpgrade {
   /** Checks what can be checked at once; what follows settles in any case. */
   #begin (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
     const reply = this.#assertUndecided(request)
-    assertHandshake(this.#raw)
+    assertHandshake(this.#exchange.raw)
     if (options !== undefined) assertAcceptOptions(options)
     this.subprotocol = this.#select(options?.subprotocol)
     this.#identifier = readIdentifier(options?.identifier)
@@ -244,6 +241,7 @@ export class PendingUpgrade {
   #open (request: FastifyRequest, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): void {
     const reply = this.#assertUndecided(request) // time may have passed
     const { server, settings: { maxConnections }, collection } = this.#context
+    const { raw, socket, head } = this.#exchange
     const identifier = this.#identifier
     if (collection.size + collection.opening >= maxConnections) throw new errors.FST_WSA_TOO_MANY_CONNECTIONS(maxConnections)
     if (identifier !== null && !collection.hold(identifier)) throw new errors.FST_WSA_DUPLICATE_IDENTIFIER(identifier)
@@ -251,11 +249,11 @@ export class PendingUpgrade {
       // It calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
       this.#isHandedOver = true
       collection.opening++
-      server.handleUpgrade(this.#raw, this.#socket, this.#head, (socket) => {
-        resolve(this.#serverOnAccept(socket as ObservedSocket, request, reply, onOpen)) // the server makes no other
+      server.handleUpgrade(raw, socket, head, (accepted) => {
+        resolve(this.#serverOnAccept(accepted as ObservedSocket, request, reply, onOpen)) // the server makes no other
       })
     } catch (error) {
-      this.#socket.destroy()
+      socket.destroy()
       throw error
     }
   }
@@ -270,9 +268,10 @@ export class PendingUpgrade {
     reply.send = (payload) => refuseToSend(request, reply, payload)
     this.#letGoOfHttp()
     const { server, settings, collection } = this.#context
+    const { raw, socket: transport } = this.#exchange
     const connection = new AsyncWebSocket({
       socket,
-      transport: this.#socket,
+      transport,
       request,
       settings,
       identifier: this.#identifier,
@@ -281,14 +280,14 @@ export class PendingUpgrade {
     collection.add(connection)
     this.#endResponseWith(connection)
     this.#onAccept(connection)
-    server.emit('connection', socket, this.#raw)
+    server.emit('connection', socket, raw)
     onOpen(connection)
     if (collection.isClosing) connection.drain()
     return connection
   }
 
   #endResponseWith (connection: AsyncWebSocket): void {
-    const response = this.#response
+    const { response } = this.#exchange
     if (this.#context.hasResponseHooks) connection.closed.then(() => runResponseHooks(response))
     if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // a handler that has returned its reply waits for that
   }
@@ -300,24 +299,6 @@ export class PendingUpgrade {
     if (!isKnown) throw error
   }
 
-  #responseOnFinish (): void {
-    if (this.#state !== 'undecided') return
-    this.#state = 'answered'
-    this.#publishRefusal()
-    // Closing at once would reset the connection where the client had sent more than its request, and the answer with it
-    this.#socket.end()
-    this.#socket.resume()
-    this.#startTimer(LINGER, () => this.#socket.destroy())
-  }
-
-  #timerOnTimeout (): void {
-    if (this.#response.headersSent) return // an answer is on its way
-    const { upgradeTimeout } = this.#context.settings
-    const error = this.#end(() => new errors.FST_WSA_UPGRADE_TIMEOUT(upgradeTimeout))
-    this.#log.info({ err: error }, 'websocket upgrade timed out')
-    this.#socket.destroy()
-  }
-
   /** Whoever waits for the upgrade, or asks for it later, is told why there is none. */
   #end (whyNot: () => FastifyError): FastifyError {
     this.#whyNot = whyNot
@@ -326,42 +307,21 @@ export class PendingUpgrade {
     return whyNot()
   }
 
-  #socketOnClose (): void {
-    const failToOpen = this.#failToOpen
-    this.#letGo()
-    if (this.#state !== 'undecided') return
-    this.#state = 'gone'
-    if (this.#whyNot === undefined) this.#log.info('websocket upgrade ended: the client left before it was answered')
-    failToOpen?.(new errors.FST_WSA_CLIENT_GONE())
-    this.#publishRefusal()
-    this.#raw.destroy?.() // aborts `request.signal`; a request that was injected is no stream
-  }
-
   #publishRefusal (): void {
     if (this.#refusal === undefined || !diagnostics.refused.hasSubscribers) return
     diagnostics.refused.publish({ request: this.#request, error: this.#refusal })
   }
 
   #letGo (): void {
-    clearTimeout(this.#timer)
     this.#failToOpen = undefined
     if (this.#isHandedOver) this.#endOpening()
-    if (this.#onSocketClose === undefined) return
-    this.#socket.off('error', socketOnError)
-    this.#socket.off('close', this.#onSocketClose)
-    this.#onSocketClose = undefined
-    this.#context.shutdown.deleteUpgrade(this)
+    this.#exchange.unwatch()
   }
 
   #endOpening (): void {
     const { collection } = this.#context
     collection.opening--
     if (this.#identifier !== null) collection.release(this.#identifier)
-  }
-
-  #startTimer (timeout: number, onTimeout: () => void): void {
-    clearTimeout(this.#timer)
-    if (timeout !== Infinity) this.#timer = setTimeout(onTimeout, timeout)
   }
 }
 
@@ -391,8 +351,4 @@ function refuseToSend (request: FastifyRequest, reply: FastifyReply, payload: un
     return reply
   }
   throw new errors.FST_WSA_REPLY_ALREADY_SENT('send a reply', 'the upgrade to a WebSocket')
-}
-
-function socketOnError (this: Socket): void {
-  this.destroy()
 }

@@ -1,15 +1,21 @@
 import type { IncomingMessage, Server } from 'node:http'
-import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import type { RawExchange } from './raw-exchange.js'
 
 /**
  * Serves a request as if it had no Upgrade header. Node has parsed its head already and let go of the connection, so
  * the head is written anew without that header, put back in front of what follows it, and the connection is handed to
  * the server once more: the body is read, and the connection kept alive, as ever.
  */
-export function serveAsPlainHttp (server: Server, request: IncomingMessage, socket: Socket, rest: Buffer): void {
-  socket.unshift(Buffer.concat([Buffer.from(headWithoutUpgrade(request), 'latin1'), rest]))
+export function serveAsPlainHttp (server: Server, { raw, socket, head }: RawExchange): void {
+  socket.unshift(Buffer.concat([Buffer.from(headWithoutUpgrade(raw), 'latin1'), head]))
   server.emit((socket as TLSSocket).encrypted ? 'secureConnection' : 'connection', socket)
+}
+
+/** Node drops the headers past a limit: what was dropped may say how long the body is. */
+export function isTruncated ({ maxHeadersCount }: Server, { rawHeaders }: IncomingMessage): boolean {
+  const limit = maxHeadersCount === null ? 2000 : maxHeadersCount * 2
+  return limit > 0 && rawHeaders.length >= limit
 }
 
 function headWithoutUpgrade ({ method, url, httpVersion, rawHeaders }: IncomingMessage): string {

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { AsyncWebSocket } from './connection.js'
-import { PendingUpgrade, type AcceptOptions, type OnOpen, type UpgradeContext, type UpgradeRequest } from './pending-upgrade.js'
+import { PendingUpgrade, type AcceptOptions, type OnOpen, type UpgradeContext } from './pending-upgrade.js'
+import type { RawExchange } from './raw-exchange.js'
 
 /** An upgrade request, and what its handler makes of it: plain HTTP until it is accepted, a connection from then on. */
 export class Upgrade {
@@ -11,9 +12,9 @@ export class Upgrade {
   lifetime!: Promise<void>
   #answer: { resolve (value: unknown): void, reject (error: unknown): void } | undefined // to Fastify, which keeps the reply until then
 
-  constructor (context: UpgradeContext, request: UpgradeRequest) {
+  constructor (context: UpgradeContext, exchange: RawExchange) {
     this.#context = context
-    this.#pending = new PendingUpgrade(context, request, (connection) => {
+    this.#pending = new PendingUpgrade(context, exchange, (connection) => {
       this.#connection = connection
       this.#pending = undefined
       this.#answer?.resolve(undefined)

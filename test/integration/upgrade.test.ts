@@ -262,19 +262,43 @@ t.test('an h2c request is served as plain HTTP, its body too, and the connection
   t.match((await client.bytes(10)).toString(), /{"body":"b/)
 })
 
-t.test('an upgrade behind a request that is not answered yet ends the connection and nothing else', async (t) => {
+t.test('an upgrade behind requests that are not answered yet: they are answered in turn, then the connection ends', async (t) => {
   const app = await buildApp(t)
-  app.get('/slow', () => new Promise(() => {}))
+  const isReached = deferred()
+  app.get('/slow', async () => {
+    await isReached.promise
+    await nextTurn()
+    return 'slow'
+  })
+  app.get('/next', async () => {
+    setImmediate(isReached.resolve)
+    return 'next'
+  })
   app.get('/', (request) => request.getWebSocketAsync())
   const port = await listen(app)
-  for (const upgrade of ['websocket', 'h2c']) {
-    const client = await connectRaw(t, port)
-    client.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n' + handshake('/', { Upgrade: upgrade }))
-    t.equal(await client.all(), '', upgrade)
+  const upgrades = {
+    websocket: handshake('/'),
+    h2c: handshake('/', { Upgrade: 'h2c' }),
+    'h2c with a body': handshake('/', { Upgrade: 'h2c', 'Content-Length': '4' }, 'POST / HTTP/1.1') + 'bo'
   }
-  const client = await connectRaw(t, port)
-  client.write('GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n')
-  t.match(await client.head(), /^HTTP\/1.1 404 /)
+  for (const [name, upgrade] of Object.entries(upgrades)) {
+    const client = await connectRaw(t, port)
+    client.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n' + upgrade)
+    t.match(await client.all(), /^HTTP\/1.1 200 [^]*\r\n\r\nslowHTTP\/1.1 200 [^]*\r\n\r\nnext$/, name)
+  }
+})
+
+const refusesByItself = Number.parseInt(process.versions.node) >= 22 && 'this version of Node refuses it by itself'
+
+t.test('a 431 does not overtake the answer to a request before it', { skip: refusesByItself }, async (t) => {
+  const app = await buildApp(t)
+  app.get('/slow', async () => {
+    await nextTurn()
+    return 'slow'
+  })
+  const client = await connectRaw(t, await listen(app))
+  client.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n' + handshake('/', { a: Array<string>(1000).fill('') }))
+  t.match(await client.all(), /^HTTP\/1.1 200 [^]*\r\n\r\nslowHTTP\/1.1 431 [^]*\r\n\r\n$/)
 })
 
 t.test('a POST that asks for a WebSocket is a POST', async (t) => {

@@ -1,0 +1,192 @@
+import { ServerResponse, type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Settings } from './options.js'
+import type { Shutdown } from './shutdown.js'
+
+/** What Node gives to a listener for upgrades. */
+export interface UpgradeRequest {
+  readonly raw: IncomingMessage
+  readonly socket: Socket
+  readonly head: Buffer
+}
+
+/** Decides what becomes of an exchange while it is watched. */
+export interface ExchangeOwner {
+  /** No answer was begun within `upgradeTimeout`. Returns whether the socket is destroyed for it. */
+  exchangeOnTimeout (): boolean
+  /** An HTTP answer went out whole: the connection ends. */
+  exchangeOnAnswer (): void
+  /** The socket has closed. */
+  exchangeOnClose (): void
+  /** The app is closing: answers 503 where nothing was answered yet. */
+  refuse (): void
+}
+
+/** For an answer that nobody else has a say in. */
+const NOBODY: ExchangeOwner = {
+  exchangeOnTimeout: () => true,
+  exchangeOnAnswer () {},
+  exchangeOnClose () {},
+  refuse () {}
+}
+
+/** How long a client may take to close its side after an HTTP answer, in ms. */
+const LINGER = 1_000
+
+/** How long an answer may make no progress where `upgradeTimeout` is Infinity, in ms. */
+const PATIENCE = 10_000
+
+interface ExchangeContext {
+  readonly settings: Pick<Settings, 'upgradeTimeout'>
+  readonly shutdown: Shutdown
+}
+
+/**
+ * An upgrade request and its socket, which Node has let go of. While it is watched, the socket has a listener for errors and
+ * a deadline, so that it ends whatever the client does: an HTTP answer has to begin in time, the client has to take it, and
+ * then the connection ends.
+ */
+export class RawExchange {
+  readonly raw: IncomingMessage
+  readonly socket: Socket
+  readonly head: Buffer
+  readonly response: ServerResponse
+  readonly #context: ExchangeContext
+  #owner: ExchangeOwner | undefined // while it is watched
+  #onClose: (() => void) | undefined // likewise
+  #timer: NodeJS.Timeout | undefined
+  #progress: string | undefined // when it was looked at last
+
+  constructor (context: ExchangeContext, { raw, socket, head }: UpgradeRequest) {
+    this.#context = context
+    this.raw = raw
+    this.socket = socket
+    this.head = head
+    this.response = new ServerResponse(raw)
+  }
+
+  watch (owner: ExchangeOwner): void {
+    const { socket, response } = this
+    this.#owner = owner
+    this.#onClose = () => {
+      this.unwatch()
+      owner.exchangeOnClose()
+    }
+    socket.on('error', destroyOnError)
+    socket.on('drain', socketOnDrain)
+    socket.once('close', this.#onClose)
+    response.once('finish', () => this.#responseOnFinish())
+    this.#progress = progressOf(socket)
+    this.#lookAgain()
+    this.#context.shutdown.addUpgrade(this)
+  }
+
+  /** The socket becomes somebody else's. */
+  unwatch (): void {
+    if (this.#onClose === undefined) return
+    clearTimeout(this.#timer)
+    this.socket.off('error', destroyOnError)
+    this.socket.off('drain', socketOnDrain)
+    this.socket.off('close', this.#onClose)
+    this.#owner = this.#onClose = undefined
+    this.#context.shutdown.deleteUpgrade(this)
+  }
+
+  /** Ends the connection, with a status if one is given, once the requests before this one have been answered. */
+  endInTurn (status?: number): void {
+    this.watch(NOBODY)
+    this.#endAfter(responseOn(this.socket), status)
+  }
+
+  /** The app is closing. */
+  refuse (): void {
+    this.#owner?.refuse()
+  }
+
+  destroy (): void {
+    this.socket.destroy()
+  }
+
+  // When it has finished, a listener of Node's, which comes before ours, has begun the next
+  #endAfter (earlier: ServerResponse | undefined, status: number | undefined): void {
+    const { socket, response } = this
+    if (socket.destroyed) return
+    if (earlier !== undefined) {
+      earlier.once('finish', () => this.#endAfter(responseOn(socket), status))
+    } else if (status === undefined) {
+      this.#end()
+    } else {
+      response.assignSocket(socket)
+      response.writeHead(status, { connection: 'close' }).end()
+    }
+  }
+
+  #responseOnFinish (): void {
+    if (this.#owner === undefined || this.socket.destroyed) return // what could not be sent counts as finished then
+    this.#owner.exchangeOnAnswer()
+    this.#end()
+  }
+
+  // To destroy it at once would reset the connection where the client had sent more than its request, and the answer with it
+  #end (): void {
+    const { socket, raw } = this
+    socket.end()
+    if (raw.complete === false) raw.resume()
+    socket.resume()
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => socket.destroy(), LINGER)
+  }
+
+  #lookAgain (): void {
+    const { upgradeTimeout } = this.#context.settings
+    this.#timer = setTimeout(() => this.#timerOnTimeout(), upgradeTimeout === Infinity ? PATIENCE : upgradeTimeout)
+  }
+
+  #timerOnTimeout (): void {
+    const hasBegun = responseOn(this.socket)?.headersSent === true
+    if (hasBegun ? this.#isStalled() : this.#isLate()) this.socket.destroy()
+    else this.#lookAgain()
+  }
+
+  #isLate (): boolean {
+    return this.#context.settings.upgradeTimeout !== Infinity && this.#owner?.exchangeOnTimeout() === true
+  }
+
+  /** Whether nothing has been taken of what there is for the client since the last look. The app may be as slow as it likes. */
+  #isStalled (): boolean {
+    const { socket, raw } = this
+    if (raw.complete) socket.resume() // nothing that the client sends will be used: so its end is noticed
+    const progress = progressOf(socket)
+    const isStalled = progress === this.#progress && (socket.writableLength > 0 || socket.readableEnded)
+    this.#progress = progress
+    return isStalled
+  }
+}
+
+/** The response that has the socket: of the request that is answered now. */
+export function responseOn (socket: Socket): ServerResponse | undefined {
+  return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined // Node has no public name for it
+}
+
+/** What Node has of a large write that is under way: it has no public name for it. */
+interface Handle {
+  readonly writeQueueSize?: number
+  readonly _parent?: Handle // below TLS
+}
+
+/** Changes with whatever the client takes: with each write that is done, and while one is under way. */
+function progressOf (socket: Socket): string {
+  const { bytesWritten, writableLength } = socket as { bytesWritten?: number, writableLength: number } // a stream in this process does not count them
+  const { _handle: handle } = socket as { _handle?: Handle | null }
+  if (bytesWritten === undefined) return `${writableLength}`
+  return `${bytesWritten - writableLength} ${(handle?._parent ?? handle)?.writeQueueSize}`
+}
+
+export function destroyOnError (this: Socket): void {
+  this.destroy()
+}
+
+// Node has taken its own listener off, and a response that has to wait for the socket is told by nobody
+function socketOnDrain (this: Socket): void {
+  responseOn(this)?.emit('drain')
+}
