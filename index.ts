@@ -78,8 +78,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   }))
   app.addHook('onRoute', putBackHandler)
   app.addHook('onRequest', (request, reply, done) => {
-    upgrades.get(request.raw)?.pending?.requestOnStart(request, reply)
-    done()
+    if (upgrades.get(request.raw)?.pending?.requestOnStart(request, reply) !== false) done()
   })
   app.decorateRequest('isWebSocketUpgrade', { getter () { return upgrades.get(this.raw) !== undefined } })
   app.decorateRequest('getWebSocketAsync', acceptIn(upgrades))

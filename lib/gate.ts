@@ -37,17 +37,19 @@ type UpgradeListener = (raw: IncomingMessage, socket: Socket, head: Buffer) => v
 export function upgradeListener (server: Server, context: UpgradeContext, route: Route): UpgradeListener {
   return function serverOnUpgrade (raw: IncomingMessage, socket: Socket, head: Buffer): void {
     if (!(raw instanceof IncomingMessage)) return takeInjected(context, route, raw, socket, head)
-    if (server.listenerCount('upgrade') === 1) return take(raw, socket, head)
-    // Whoever else listens, such as @fastify/http-proxy, takes what is his, whichever of us was registered first
+    const isShared = server.listenerCount('upgrade') > 1
+    const exchange = new RawExchange(context, { raw, socket, head }, isShared)
+    if (!isShared) return take(exchange)
+    // Another listener, such as the one of @fastify/http-proxy, takes what is its own, whichever was registered first
     socket.on('error', destroyOnError)
     process.nextTick(() => {
-      if (!isTaken(raw, socket)) take(raw, socket, head)
+      if (!exchange.isTaken) take(exchange)
       if (!socket.destroyed) socket.off('error', destroyOnError)
     })
   }
 
-  function take (raw: IncomingMessage, socket: Socket, head: Buffer): void {
-    const exchange = new RawExchange(context, { raw, socket, head })
+  function take (exchange: RawExchange): void {
+    const { raw, socket } = exchange
     if (isTruncated(server, raw)) {
       exchange.endInTurn(431)
     } else if (responseOn(socket) !== undefined) {
@@ -59,11 +61,6 @@ export function upgradeListener (server: Server, context: UpgradeContext, route:
       serveAsPlainHttp(server, exchange)
     }
   }
-}
-
-/** Whether another listener answers the request, reads from the socket, or has done away with it. */
-function isTaken (raw: IncomingMessage, socket: Socket): boolean {
-  return responseOn(socket)?.req === raw || socket.listenerCount('data') > 0 || socket.destroyed || socket.writableEnded
 }
 
 type Route = (exchange: RawExchange) => void

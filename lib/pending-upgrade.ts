@@ -57,7 +57,7 @@ export class PendingUpgrade implements ExchangeOwner {
   readonly #exchange: RawExchange
   readonly #onAccept: OnOpen
   #log: FastifyBaseLogger // of the request, once there is one
-  #state: 'undecided' | 'answered' | 'gone' | 'accepted' = 'undecided'
+  #state: 'undecided' | 'left' | 'answered' | 'gone' | 'accepted' = 'undecided'
   #request: FastifyRequest | undefined
   #reply: FastifyReply | undefined // while the handler may accept
   #opening: Promise<AsyncWebSocket> | undefined
@@ -82,7 +82,14 @@ export class PendingUpgrade implements ExchangeOwner {
     if (this.#state === 'undecided') this.#exchange.watch(this)
   }
 
-  requestOnStart (request: FastifyRequest, reply: FastifyReply): void {
+  /** Returns whether the app goes on with it. Where it has no route and others listen too, the upgrade may be theirs. */
+  requestOnStart (request: FastifyRequest, reply: FastifyReply): boolean {
+    if (request.is404 && this.#exchange.isShared) {
+      reply.hijack()
+      this.#state = 'left'
+      this.#exchange.leaveToOthers()
+      return false
+    }
     const { send, callNotFound } = reply
     reply.send = (payload) => {
       this.#isAnswering = true
@@ -95,6 +102,7 @@ export class PendingUpgrade implements ExchangeOwner {
     this.#log = request.log
     this.#request = request
     request.ws = true // as `@fastify/websocket` has it
+    return true
   }
 
   /** The handler runs: it may accept. */

@@ -51,13 +51,16 @@ export class RawExchange {
   readonly socket: Socket
   readonly head: Buffer
   readonly response: ServerResponse
+  /** Others listen for upgrades of the server as well. */
+  readonly isShared: boolean
   readonly #context: ExchangeContext
   #owner: ExchangeOwner | undefined // while it is watched
   #onClose: (() => void) | undefined // likewise
   #timer: NodeJS.Timeout | undefined
   #progress: string | undefined // when it was looked at last
 
-  constructor (context: ExchangeContext, { raw, socket, head }: UpgradeRequest) {
+  constructor (context: ExchangeContext, { raw, socket, head }: UpgradeRequest, isShared = false) {
+    this.isShared = isShared
     this.#context = context
     this.raw = raw
     this.socket = socket
@@ -79,6 +82,22 @@ export class RawExchange {
     this.#progress = progressOf(socket)
     this.#lookAgain()
     this.#context.shutdown.addUpgrade(this)
+  }
+
+  /** Whether another listener answers the request, reads from the socket, or has done away with it. */
+  get isTaken (): boolean {
+    const { raw, socket } = this
+    return responseOn(socket)?.req === raw || socket.listenerCount('data') > 0 || socket.destroyed || socket.writableEnded
+  }
+
+  /** Leaves the request to the other listeners of the server, which may take it until `upgradeTimeout` has passed. */
+  leaveToOthers (): void {
+    this.response.detachSocket(this.socket)
+    const isGivenUp = () => {
+      if (this.isTaken) this.unwatch()
+      return this.#owner !== undefined
+    }
+    this.watch({ ...NOBODY, exchangeOnTimeout: isGivenUp, refuse: () => { if (isGivenUp()) this.destroy() } })
   }
 
   /** The socket becomes somebody else's. */
@@ -145,7 +164,7 @@ export class RawExchange {
   #timerOnTimeout (): void {
     const hasBegun = responseOn(this.socket)?.headersSent === true
     if (hasBegun ? this.#isStalled() : this.#isLate()) this.socket.destroy()
-    else this.#lookAgain()
+    else if (this.#owner !== undefined) this.#lookAgain()
   }
 
   #isLate (): boolean {

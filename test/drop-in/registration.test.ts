@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { WebSocketServer } from 'ws'
 import websocketAsync from '../../index.js'
 import { buildApp, listen } from '../fixtures/app.js'
+import { deferred } from '../fixtures/deferred.js'
 import { connectRaw, frame, handshake, openRaw } from '../fixtures/raw-client.js'
 
 const ALREADY = { code: 'FST_WSA_ALREADY_REGISTERED' }
@@ -144,3 +145,43 @@ for (const order of ['before', 'after']) {
     }
   })
 }
+
+t.test('a request for which the app has no route is left to a listener that answers it in a later turn', async (t) => {
+  const app = await buildApp(t)
+  const server = new WebSocketServer({ noServer: true })
+  const mayTake = deferred()
+  app.server.on('upgrade', async (raw: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (raw.url !== '/theirs') return
+    await mayTake.promise // it looks up a session
+    server.handleUpgrade(raw, socket, head, (socket) => { socket.send('theirs') })
+  })
+  greet(app, '/ours')
+  app.addHook('preClose', async () => { for (const client of server.clients) client.terminate() })
+  const port = await listen(app)
+  const theirs = await connectRaw(t, port)
+  theirs.write(handshake('/theirs'))
+  t.equal(await (await openRaw(t, port, '/ours')).text(), 'ours')
+  mayTake.resolve()
+  t.match(await theirs.head(), /^HTTP\/1.1 101/)
+  t.equal(await theirs.text(), 'theirs')
+  await app.close()
+})
+
+t.test('a request that is left to other listeners and that none of them takes ends at upgradeTimeout', async (t) => {
+  const app = await buildApp(t, { upgradeTimeout: 50 })
+  app.server.on('upgrade', () => {})
+  const client = await connectRaw(t, await listen(app))
+  client.write(handshake('/nowhere'))
+  t.equal(await client.all(), '')
+})
+
+t.test('a request that is left to other listeners does not hold up app.close()', async (t) => {
+  const app = await buildApp(t, { upgradeTimeout: Infinity, shutdown: { timeout: 1_000_000, grace: 0 }, app: { pluginTimeout: 0 } })
+  const heard = deferred()
+  app.server.on('upgrade', () => { setImmediate(heard.resolve) })
+  const client = await connectRaw(t, await listen(app))
+  client.write(handshake('/nowhere'))
+  await heard.promise
+  await app.close()
+  t.equal(await client.all(), '')
+})
