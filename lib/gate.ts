@@ -6,9 +6,9 @@ import type { WebSocket, WebSocketServer } from 'ws'
 import { asksForWebSocket } from './handshake.js'
 import { logForeign } from './log.js'
 import { observed } from './observed-socket.js'
-import { isTruncated, serveAsPlainHttp } from './plain-http.js'
+import { isTruncated, serveAsPlainHttp, socketBehind } from './plain-http.js'
 import type { UpgradeContext } from './pending-upgrade.js'
-import { destroyOnError, RawExchange, responseOn } from './raw-exchange.js'
+import { destroyOnError, isTaken, RawExchange, responseOn } from './raw-exchange.js'
 import { Upgrade } from './upgrade.js'
 
 /** Every upgrade request that was routed, by its raw request: noted on it, for a map of thousands costs more memory. */
@@ -38,23 +38,24 @@ export function upgradeListener (server: Server, context: UpgradeContext, route:
   return function serverOnUpgrade (raw: IncomingMessage, socket: Socket, head: Buffer): void {
     if (!(raw instanceof IncomingMessage)) return takeInjected(context, route, raw, socket, head)
     const isShared = server.listenerCount('upgrade') > 1
-    const exchange = new RawExchange(context, { raw, socket, head }, isShared)
-    if (!isShared) return take(exchange)
-    // Another listener, such as the one of @fastify/http-proxy, takes what is its own, whichever was registered first
+    if (!isShared) return take(raw, socket, head, false)
+    // Other listeners, such as @fastify/http-proxy's, take what is theirs first, in whichever order we were registered
     socket.on('error', destroyOnError)
     process.nextTick(() => {
-      if (!exchange.isTaken) take(exchange)
+      if (!isTaken(raw, socket)) take(raw, socket, head, true)
       if (!socket.destroyed) socket.off('error', destroyOnError)
     })
   }
 
-  function take (exchange: RawExchange): void {
-    const { raw, socket } = exchange
-    if (isTruncated(server, raw)) {
+  function take (raw: IncomingMessage, stream: Socket, head: Buffer, isShared: boolean): void {
+    const socket = socketBehind(stream, raw)
+    if (stream !== socket) stream.on('error', () => {}) // it repeats those of the socket
+    const exchange = new RawExchange(context, { raw, socket, head }, isShared)
+    if (isTruncated(exchange)) {
       exchange.endInTurn(431)
     } else if (responseOn(socket) !== undefined) {
-      exchange.endInTurn() // the server has let go of the connection while it was answering what came before
-    } else if (asksForWebSocket(raw)) {
+      exchange.endInTurn() // the server was still answering requests before it, and answers no more after them
+    } else if (stream === socket && asksForWebSocket(raw)) {
       exchange.response.assignSocket(socket)
       route(exchange)
     } else {

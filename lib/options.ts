@@ -48,7 +48,10 @@ export interface WebSocketAsyncOptions {
   readonly maxPayload?: number | undefined
   /** The default `timeout` of `receiveMessageAsync`; iteration ignores it. @default Infinity */
   readonly receiveTimeout?: number | undefined
-  /** From the upgrade request to its acceptance or its HTTP answer; then its TCP connection is destroyed. @default 10000 */
+  /**
+   * From the upgrade request to its acceptance or its HTTP answer, and how long, but at least 1 s, the client may take nothing
+   * of that answer; then its TCP connection is destroyed. @default 10000
+   */
   readonly upgradeTimeout?: number | undefined
   /** How long the peer may take to answer our close frame; then the TCP connection is destroyed. @default 10000 */
   readonly closeTimeout?: number | undefined

@@ -1,24 +1,80 @@
 import type { IncomingMessage, Server } from 'node:http'
+import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { RawExchange } from './raw-exchange.js'
 
+/** How many entries of `rawHeaders` Node keeps where the server does not say. */
+const MAX_ENTRIES = 2000
+
+/** Node 26 reads the body of an upgrade request; before, the body came with whatever follows the head. */
+const READS_BODIES = Number.parseInt(process.versions.node) >= 26
+
+const NOTHING = Buffer.alloc(0)
+const CRLF = Buffer.from('\r\n')
+
 /**
- * Serves a request as if it had no Upgrade header. Node has parsed its head already and let go of the connection, so
- * the head is written anew without that header, put back in front of what follows it, and the connection is handed to
- * the server once more: the body is read, and the connection kept alive, as ever.
+ * Serves a request as if it had no Upgrade header. Node has parsed its head already and let go of the connection, so the
+ * head is written anew without that header, put back in front of what follows it, and the connection is handed to the
+ * server once more: the body is read, and the connection kept alive, as ever. If it is not certain what the head was, or
+ * where the body begins and ends, the request is refused and the connection ends.
+ *
+ * The `shouldUpgradeCallback` of newer versions of Node is not used for this: a request that it turns down loses what follows
+ * it in the same read.
  */
-export function serveAsPlainHttp (server: Server, { raw, socket, head }: RawExchange): void {
-  socket.unshift(Buffer.concat([Buffer.from(headWithoutUpgrade(raw), 'latin1'), head]))
-  server.emit((socket as TLSSocket).encrypted ? 'secureConnection' : 'connection', socket)
+export function serveAsPlainHttp (server: Server, exchange: RawExchange): void {
+  const { raw, socket, head } = exchange
+  if (!isCertain(raw)) exchange.endInTurn(400)
+  else if (READS_BODIES && !raw.complete) answerBeside(server, exchange)
+  else giveBack(server, socket, Buffer.concat([headWithoutUpgrade(raw), bodyBefore(raw), head]))
+}
+
+/** The socket of a request. While Node 26 still reads the body, it gives a stream in its place, of what follows the body. */
+export function socketBehind (stream: Socket, { complete, socket }: IncomingMessage): Socket {
+  return READS_BODIES && !complete ? socket : stream
 }
 
 /** Node drops the headers past a limit: what was dropped may say how long the body is. */
-export function isTruncated ({ maxHeadersCount }: Server, { rawHeaders }: IncomingMessage): boolean {
-  const limit = maxHeadersCount === null ? 2000 : maxHeadersCount * 2
+export function isTruncated ({ raw: { rawHeaders }, socket }: RawExchange): boolean {
+  const maxHeadersCount = serverOf(socket)?.maxHeadersCount // not on an HTTP/2 server that allows HTTP/1
+  const limit = typeof maxHeadersCount === 'number' ? maxHeadersCount * 2 : MAX_ENTRIES
   return limit > 0 && rawHeaders.length >= limit
 }
 
-function headWithoutUpgrade ({ method, url, httpVersion, rawHeaders }: IncomingMessage): string {
+/** The server that accepted the connection. For `localhost` Fastify opens a second one, which passes its upgrades on to the first. */
+function serverOf (socket: Socket): Server | undefined {
+  return (socket as { server?: Server }).server // Node sets it when the connection is made
+}
+
+function giveBack (server: Server, socket: Socket, bytes: Buffer): void {
+  socket.unshift(bytes)
+  const owner = serverOf(socket) ?? server
+  owner.emit((socket as TLSSocket).encrypted ? 'secureConnection' : 'connection', socket)
+}
+
+const METHOD = /^[A-Z-]+$/
+const TARGET = /^[\x21-\x7e\x80-\xff]+$/
+const NAME = /^[!#$%&'*+\-.0-9A-Z^_`|a-z~]+$/
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** Whether the request can be written anew as it was. A server that parses leniently takes requests for which that is not so. */
+function isCertain (raw: IncomingMessage): boolean {
+  const { method = '', url = '', httpVersion, rawHeaders } = raw
+  return METHOD.test(method) && TARGET.test(url) && /^1\.[01]$/.test(httpVersion) &&
+    rawHeaders.length < MAX_ENTRIES && // the limit may have been another when the connection was made
+    rawHeaders.every((text, i) => (i % 2 === 0 ? NAME : VALUE).test(text)) &&
+    isFramed(raw)
+}
+
+/** Whether the head tells in one way where the body ends (RFC 9112, section 6.3), and nobody has read a part of the body. */
+function isFramed ({ headers, rawHeaders, httpVersion, complete, readableLength, readableDidRead }: IncomingMessage): boolean {
+  const { 'content-length': length = '0', 'transfer-encoding': coding } = headers
+  const framing = rawHeaders.filter((name, i) => i % 2 === 0 && /^(content-length|transfer-encoding)$/i.test(name))
+  if (framing.length > 1 || readableDidRead) return false
+  if (coding !== undefined) return coding.toLowerCase() === 'chunked' && httpVersion === '1.1'
+  return /^\d+$/.test(length) && (!complete || readableLength === (READS_BODIES ? Number(length) : 0))
+}
+
+function headWithoutUpgrade ({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
   const lines = [`${method} ${url} HTTP/${httpVersion}`]
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string // names and values alternate
@@ -27,10 +83,42 @@ function headWithoutUpgrade ({ method, url, httpVersion, rawHeaders }: IncomingM
     if (/^connection$/i.test(name)) lines.push(...connectionWithoutUpgrade(name, value))
     else lines.push(`${name}: ${value}`)
   }
-  return lines.join('\r\n') + '\r\n\r\n'
+  return Buffer.from(lines.join('\r\n') + '\r\n\r\n', 'latin1')
 }
 
 function connectionWithoutUpgrade (name: string, value: string): string[] {
   const kept = value.split(',').filter((option) => !/^\s*(upgrade|http2-settings)\s*$/i.test(option))
   return kept.length === 0 ? [] : [`${name}: ${kept.join(',').trim()}`]
+}
+
+/** The body, if Node has read it. */
+function bodyBefore (raw: IncomingMessage): Buffer {
+  if (!READS_BODIES) return NOTHING
+  const parts: Buffer[] = []
+  for (let part; (part = raw.read()) !== null;) parts.push(part)
+  if (raw.headers['transfer-encoding'] === undefined) return Buffer.concat(parts)
+  const chunks = parts.flatMap((part) => [Buffer.from(`${part.length.toString(16)}\r\n`), part, CRLF])
+  return Buffer.concat([...chunks, Buffer.from('0\r\n\r\n')])
+}
+
+/**
+ * Answers a request while Node reads its body. Then the connection ends: Node would give a further upgrade request to the stream
+ * that it has made for what follows this body.
+ */
+function answerBeside (server: Server, exchange: RawExchange): void {
+  const { raw, raw: { headers }, socket, response } = exchange
+  delete headers.upgrade
+  delete headers['http2-settings']
+  response.shouldKeepAlive = false
+  response.assignSocket(socket)
+  exchange.watch({
+    exchangeOnTimeout: () => false, // plain HTTP knows no such limit
+    exchangeOnAnswer () {},
+    exchangeOnClose () {
+      if (!response.writableEnded) raw.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' })) // as Node does it
+    },
+    refuse () {}
+  })
+  if (/^100-continue$/i.test(headers.expect ?? '')) response.writeContinue()
+  server.emit('request', raw, response)
 }

@@ -22,7 +22,7 @@ export interface ExchangeOwner {
   refuse (): void
 }
 
-/** For an answer that nobody else has a say in. */
+/** The owner of an exchange whose answer is settled. */
 const NOBODY: ExchangeOwner = {
   exchangeOnTimeout: () => true,
   exchangeOnAnswer () {},
@@ -33,8 +33,9 @@ const NOBODY: ExchangeOwner = {
 /** How long a client may take to close its side after an HTTP answer, in ms. */
 const LINGER = 1_000
 
-/** How long an answer may make no progress where `upgradeTimeout` is Infinity, in ms. */
-const PATIENCE = 10_000
+/** The client has to take some of an answer within `upgradeTimeout`, but never within less than this, or more if that is Infinity, in ms. */
+const MIN_PATIENCE = 1_000
+const MAX_PATIENCE = 10_000
 
 interface ExchangeContext {
   readonly settings: Pick<Settings, 'upgradeTimeout'>
@@ -79,22 +80,15 @@ export class RawExchange {
     socket.on('drain', socketOnDrain)
     socket.once('close', this.#onClose)
     response.once('finish', () => this.#responseOnFinish())
-    this.#progress = progressOf(socket)
-    this.#lookAgain()
+    this.#lookIn(this.#timeout)
     this.#context.shutdown.addUpgrade(this)
-  }
-
-  /** Whether another listener answers the request, reads from the socket, or has done away with it. */
-  get isTaken (): boolean {
-    const { raw, socket } = this
-    return responseOn(socket)?.req === raw || socket.listenerCount('data') > 0 || socket.destroyed || socket.writableEnded
   }
 
   /** Leaves the request to the other listeners of the server, which may take it until `upgradeTimeout` has passed. */
   leaveToOthers (): void {
     this.response.detachSocket(this.socket)
     const isGivenUp = () => {
-      if (this.isTaken) this.unwatch()
+      if (isTaken(this.raw, this.socket)) this.unwatch()
       return this.#owner !== undefined
     }
     this.watch({ ...NOBODY, exchangeOnTimeout: isGivenUp, refuse: () => { if (isGivenUp()) this.destroy() } })
@@ -126,7 +120,7 @@ export class RawExchange {
     this.socket.destroy()
   }
 
-  // When it has finished, a listener of Node's, which comes before ours, has begun the next
+  // Node's own listener for its end comes before ours, and has begun the next answer by then
   #endAfter (earlier: ServerResponse | undefined, status: number | undefined): void {
     const { socket, response } = this
     if (socket.destroyed) return
@@ -146,7 +140,7 @@ export class RawExchange {
     this.#end()
   }
 
-  // To destroy it at once would reset the connection where the client had sent more than its request, and the answer with it
+  // Destroying it at once would reset the connection if the client had sent more than its request, and the answer would be lost
   #end (): void {
     const { socket, raw } = this
     socket.end()
@@ -156,25 +150,28 @@ export class RawExchange {
     this.#timer = setTimeout(() => socket.destroy(), LINGER)
   }
 
-  #lookAgain (): void {
+  get #timeout (): number {
     const { upgradeTimeout } = this.#context.settings
-    this.#timer = setTimeout(() => this.#timerOnTimeout(), upgradeTimeout === Infinity ? PATIENCE : upgradeTimeout)
+    return upgradeTimeout === Infinity ? MAX_PATIENCE : upgradeTimeout
   }
 
-  #timerOnTimeout (): void {
-    const hasBegun = responseOn(this.socket)?.headersSent === true
-    if (hasBegun ? this.#isStalled() : this.#isLate()) this.socket.destroy()
-    else if (this.#owner !== undefined) this.#lookAgain()
+  #lookIn (timeout: number): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      const hasBegun = responseOn(this.socket)?.headersSent === true
+      if (hasBegun ? this.#isStalled() : this.#isLate()) this.socket.destroy()
+      else if (this.#owner !== undefined) this.#lookIn(Math.max(this.#timeout, MIN_PATIENCE))
+    }, timeout)
   }
 
   #isLate (): boolean {
     return this.#context.settings.upgradeTimeout !== Infinity && this.#owner?.exchangeOnTimeout() === true
   }
 
-  /** Whether nothing has been taken of what there is for the client since the last look. The app may be as slow as it likes. */
+  /** Whether the client has taken nothing of what there is for it since the last look. The app may be as slow as it likes. */
   #isStalled (): boolean {
     const { socket, raw } = this
-    if (raw.complete) socket.resume() // nothing that the client sends will be used: so its end is noticed
+    if (raw.complete) socket.resume() // nobody needs what the client sends, but its end must be noticed
     const progress = progressOf(socket)
     const isStalled = progress === this.#progress && (socket.writableLength > 0 || socket.readableEnded)
     this.#progress = progress
@@ -187,7 +184,7 @@ export function responseOn (socket: Socket): ServerResponse | undefined {
   return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined // Node has no public name for it
 }
 
-/** What Node has of a large write that is under way: it has no public name for it. */
+/** Knows how much of a large write the kernel has not taken yet. Node has no public name for it. */
 interface Handle {
   readonly writeQueueSize?: number
   readonly _parent?: Handle // below TLS
@@ -201,11 +198,16 @@ function progressOf (socket: Socket): string {
   return `${bytesWritten - writableLength} ${(handle?._parent ?? handle)?.writeQueueSize}`
 }
 
+/** Whether another listener answers the request, reads from the socket, or has done away with it. */
+export function isTaken (raw: IncomingMessage, socket: Socket): boolean {
+  return responseOn(socket)?.req === raw || socket.listenerCount('data') > 0 || socket.destroyed || socket.writableEnded
+}
+
 export function destroyOnError (this: Socket): void {
   this.destroy()
 }
 
-// Node has taken its own listener off, and a response that has to wait for the socket is told by nobody
+// Node's own listener for this is off, and a response that waits for room would wait for ever
 function socketOnDrain (this: Socket): void {
   responseOn(this)?.emit('drain')
 }

@@ -141,6 +141,26 @@ const stages: Stage[] = [
     }
   },
   {
+    name: 'at the refusal of a request that is not certain',
+    request: h2c('Transfer-Encoding: identity\r\n'),
+    answer: ['HTTP/1.1 400 ', '\r\n\r\n']
+  },
+  {
+    name: 'at the same with a body that is not there yet',
+    request: h2c('Transfer-Encoding: gzip, chunked\r\n'),
+    answer: ['HTTP/1.1 400 ', '']
+  },
+  {
+    name: 'behind a request that is not answered, with a body that is not there yet',
+    request: slow + h2c('Content-Length: 4\r\n') + 'bo',
+    declare (app, reached) {
+      app.get('/slow', () => {
+        setImmediate(reached)
+        return never()
+      })
+    }
+  },
+  {
     name: 'at the answer to another protocol, with a body',
     request: h2c('Content-Type: text/plain\r\nConnection: close\r\nContent-Length: 4\r\n') + 'body',
     declare: (app) => { app.post('/', async ({ body }) => body) },

@@ -257,6 +257,7 @@ t.test('an h2c request is served as plain HTTP, its body too, and the connection
   t.match(await client.head(), /^HTTP\/1.1 200 /)
   const answer = '{"body":{"half":"whole"},"upgrade":null,"isWebSocketUpgrade":false}'
   t.equal((await client.bytes(answer.length)).toString(), answer)
+  if (Number.parseInt(process.versions.node) >= 26) return client.closed // see the tests of plain HTTP
   client.write(['POST / HTTP/1.1', 'Host: a', 'Content-Type: application/json', 'Content-Length: 3', '', '"b"'].join('\r\n'))
   t.match(await client.head(), /^HTTP\/1.1 200 /)
   t.match((await client.bytes(10)).toString(), /{"body":"b/)
