@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
-import { PassThrough } from 'node:stream'
+import { PassThrough, type Duplex } from 'node:stream'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { buildApp, connectTo, listen, type Options } from '../fixtures/app.js'
@@ -22,7 +23,6 @@ interface Stage {
   answer?: [start: string, end: string]
 }
 
-const upgradeTimeout = 200
 const never = () => new Promise<never>(() => {})
 const tooManyHeaders = { a: Array<string>(1000).fill('') }
 const slow = 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'
@@ -175,9 +175,14 @@ const clients: Record<string, (socket: Socket) => void> = {
   'does not read': (socket) => socket.pause()
 }
 
-/** Resolves when the server's socket has closed, to what the client heard. */
-async function play (t: Test, { request, options, declare, answer }: Stage, leave: (socket: Socket) => void) {
-  const app = await buildApp(t, { ...options, upgradeTimeout, shutdown: { timeout: 200 } })
+/** The sockets and timers of this process. */
+function openResources (): string[] {
+  return process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap' || kind === 'Timeout')
+}
+
+/** Resolves when the server's socket and the app have closed, in either order, to what the client heard. */
+async function play (t: Test, { request, options, declare, answer }: Stage, leave: (socket: Socket) => void, first: 'socket' | 'app') {
+  const app = await buildApp(t, { ...options, upgradeTimeout: first === 'app' ? Infinity : 200, shutdown: { timeout: 200 } })
   const reached = deferred()
   declare?.(app, reached.resolve)
   const closed: Promise<unknown>[] = []
@@ -192,7 +197,8 @@ async function play (t: Test, { request, options, declare, answer }: Stage, leav
   if (answer === undefined) await reached.promise
   else await new Promise((resolve) => client.once(isReader ? 'data' : 'readable', resolve))
   leave(client)
-  while (closed.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  while (closed.length === 0) await nextTurn()
+  if (first === 'app') await app.close()
   await Promise.all(closed)
   await app.close()
   if (isReader) await ended
@@ -203,13 +209,30 @@ async function play (t: Test, { request, options, declare, answer }: Stage, leav
 
 for (const stage of stages) {
   t.test(stage.name, async (t) => {
-    const heard = await Promise.all(Object.entries(clients).map(async ([name, leave]) => [name, await play(t, stage, leave)] as const))
+    const heard = await Promise.all(Object.entries(clients).map(async ([name, leave]) => [name, await play(t, stage, leave, 'socket')] as const))
     for (const [name, text] of heard) {
       if (name !== 'ends its side' && name !== 'keeps its side open') continue
       const [start, end] = stage.answer ?? ['', '']
       t.same([text.slice(0, start.length), text.slice(text.length - end.length)], [start, end], `a client that ${name}`)
     }
-    await new Promise((resolve) => setImmediate(resolve))
-    t.same(process.getActiveResourcesInfo().filter((kind) => kind === 'TCPSocketWrap' || kind === 'Timeout'), [])
+    await Promise.all(Object.values(clients).map((leave) => play(t, stage, leave, 'app')))
+    for (let turns = 0; turns < 100 && openResources().length > 0; turns++) await nextTurn() // the kernel's part comes after 'close'
+    t.same(openResources(), [])
   })
 }
+
+t.test('an injected upgrade that is never answered, and one whose stream fails', async (t) => {
+  const app = await buildApp(t, { upgradeTimeout: 50, shutdown: { timeout: 200 } })
+  const closed: Promise<unknown>[] = []
+  app.get('/:isFailing', ({ params }, reply) => {
+    const stream = reply.raw.socket as Duplex
+    closed.push(new Promise((resolve) => stream.once('close', resolve)))
+    if ((params as { isFailing: string }).isFailing === 'true') stream.destroy(new Error('failed'))
+    return never()
+  })
+  await app.ready()
+  for (const isFailing of [true, false]) app.injectWS(`/${isFailing}`).catch(() => {})
+  await Promise.all(closed)
+  t.equal(closed.length, 2)
+  await app.close()
+})
