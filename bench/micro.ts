@@ -11,11 +11,11 @@ const MESSAGE = 'x'.repeat(125)
 const WIDE = 'ü'.repeat(62) + 'u'
 const LIMITS = receiveLimits({ messages: 64, bytes: 1024 * 1024 }, 1024 * 1024)
 
-const newQueue = () => new ReceiveQueue<{ readonly length: number }>(LIMITS, { pause: () => {}, resume: () => {} })
+const newQueue = () => new ReceiveQueue<{ readonly length: number, bytes: Buffer }>(LIMITS, { pause: () => {}, resume: () => {} })
 
 group('receive queue', () => {
   const queue = newQueue()
-  const message = { length: 125 }
+  const message = { length: 125, bytes: Buffer.alloc(125) }
 
   bench('a message that is there', async () => {
     queue.push(message)
@@ -58,7 +58,7 @@ group('framing', () => {
 })
 
 group('sender, to a transport that does nothing', () => {
-  const transport: SendTransport = { bufferedAmount: 0, send: () => {}, publish: () => {}, flush: () => {}, expectAnswers: () => {} }
+  const transport: SendTransport = { bufferedAmount: 0, cost: 0, messageCost: 0, send: () => {}, sendBatch: () => {}, publish: () => {}, flush: () => {}, expectAnswers: () => {} }
   const sender = new Sender(transport, { highWaterMark: 64 * 1024, maxBufferedBytes: 16 * 1024 * 1024 })
 
   bench('a message, awaited', async () => { keep(await sender.send(MESSAGE)) })

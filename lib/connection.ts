@@ -130,7 +130,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
     this.#wsOnData = transport.listeners('data').at(-1) // ws has just added it
     const isReadLater = isCompressed || settings.server.allowSynchronousEvents === false // ws takes its time with each message
     const isFed = isReadLater && feedFrames(socket, transport)
-    if (!isFed) transport.prependListener('data', on.data) // before ws, which takes the masks off in place too
+    transport.prependListener('data', isFed ? on.fedData : on.data) // before ws, which takes the masks off in place too
     transport.prependListener('end', on.end) // before ws ends our side
     this.#keepAlive.start()
   }
@@ -150,6 +150,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   static readonly #transportListeners = {
     data (this: object, chunk: Buffer) { of(this).#transportOnData(chunk) },
+    fedData (this: object, chunk: Buffer) { of(this).#queue.readOnStart(chunk) },
     end (this: object) { of(this).#transportOnEnd() },
     resume (this: object) { of(this).#keepAlive.readingOnResume() }
   }
@@ -477,6 +478,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
   }
 
   #transportOnData (chunk: Buffer): void {
+    this.#queue.readOnStart(chunk)
     this.#rest = unmask(chunk, this.#rest)
   }
 

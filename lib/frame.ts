@@ -29,6 +29,29 @@ export function writeFrame (target: Buffer, offset: number, data: string | Buffe
   return start + payloadSize
 }
 
+/** The messages in frames that were written here, as they are sent: bytes are not copied. */
+export function * readFrames (frames: Buffer): Generator<string | Buffer> {
+  for (let at = 0; at < frames.length;) {
+    const size = readPayloadSize(frames, at)
+    const start = at + headerSize(size)
+    const payload = frames.subarray(start, start + size)
+    yield frames[at] === 0x82 ? payload : payload.toString()
+    at = start + size
+  }
+}
+
+function readPayloadSize (frames: Buffer, at: number): number {
+  const size = frames[at + 1] as number // a frame has two bytes at least
+  if (size < 126) return size
+  return size === 126 ? frames.readUInt16BE(at + 2) : frames.readUIntBE(at + 4, 6)
+}
+
+/**
+ * Larger frames have memory of their own, in bytes. A smaller one comes from the pool of Buffer, of which it may keep 8 KiB:
+ * where it has to wait it is copied.
+ */
+export const MAX_POOLED = 1024
+
 /** A message for many: framed once, for those who take it as a frame. Bytes may be changed once this is made. */
 export class Publication {
   readonly data: string | Buffer
@@ -49,7 +72,8 @@ export class Publication {
 }
 
 function framed (data: string | Buffer, payloadSize: number): Buffer {
-  const frame = Buffer.allocUnsafe(headerSize(payloadSize) + payloadSize)
+  const size = headerSize(payloadSize) + payloadSize
+  const frame = size > MAX_POOLED ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size)
   writeFrame(frame, 0, data, payloadSize)
   return frame
 }

@@ -1,6 +1,6 @@
 /** One message, as it came: its bytes are decoded only when asked for. */
 export class Message<Sender> {
-  /** The payload. It is a view on memory that was read from the network: copy it to keep it for long. */
+  /** The payload. It is a view on memory that other messages share: copy it to keep it for long. */
   readonly bytes: Buffer
   /** True for a binary message, false for a text message (RFC 6455, section 5.6). */
   readonly isBinary: boolean

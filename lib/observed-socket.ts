@@ -97,6 +97,7 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
 
     override pong (...args: unknown[]): void {
       this.observer?.onWriting(this)
+      if (this.bufferedAmount > 0) args[0] = ownBytes(args[0]) // the payload of a ping is a view of all that was read with it
       Reflect.apply(super.pong, this, args)
     }
 
@@ -154,6 +155,14 @@ function tell (observer: SocketObserver, socket: WebSocket, name: string | symbo
     case 'error': return observer.onError(socket, args[0])
     case 'close': return observer.onClose(socket, args[0], args[1])
   }
+}
+
+/** The same bytes in memory that has no others, where they are a part of some. */
+function ownBytes (data: unknown): unknown {
+  if (!Buffer.isBuffer(data) || data.length === data.buffer.byteLength) return data
+  const bytes = Buffer.allocUnsafeSlow(data.length)
+  data.copy(bytes)
+  return bytes
 }
 
 // What ws takes: strings and numbers, bytes in any wrapping, and Blobs

@@ -5,7 +5,7 @@ import type { PubSub } from './bus.js'
 import { assertClose } from './close.js'
 import type { KeepAliveOptions, KeepAliveSettings } from './keep-alive.js'
 import { originRule, type OriginOption, type OriginRule } from './origin.js'
-import { FRAMES_IN_A_READ, receiveLimits, type Amount, type ReceiveLimits } from './receive-queue.js'
+import { receiveLimits, type Amount, type ReceiveLimits } from './receive-queue.js'
 import type { SendLimits } from './sender.js'
 
 type UpstreamOptions = NonNullable<WebsocketPluginOptions['options']>
@@ -32,11 +32,14 @@ export interface WebSocketAsyncOptions {
   readonly origin?: OriginOption | undefined
   /** Above so many connections an upgrade is refused with 503. @default Infinity */
   readonly maxConnections?: number | undefined
-  /** Above either, reading from TCP is paused, and resumed at a quarter. @default { messages: 64, bytes: 1048576 } */
+  /**
+   * Messages that wait to be received, and bytes of memory that they take: above either, reading from TCP is paused, and
+   * resumed at a quarter of both. @default { messages: 64, bytes: 1048576 }
+   */
   readonly receiveHighWaterMark?: { readonly messages?: number | undefined, readonly bytes?: number | undefined } | undefined
-  /** With so many unsent bytes `sendAsync` waits. @default 65536 */
+  /** With so much unsent, in bytes of memory, `sendAsync` waits. @default 65536 */
   readonly sendHighWaterMark?: number | undefined
-  /** With so many unsent bytes, for callers that do not await, `slowConsumer` comes to pass. @default 16777216 */
+  /** With so much unsent, in bytes of memory, `slowConsumer` applies; a caller that awaits its sends waits before that. @default 16777216 */
   readonly maxBufferedBytes?: number | undefined
   /**
    * At `maxBufferedBytes`: `'close'` the connection with 1013, or `'drop'` the message. @default 'close'
@@ -225,19 +228,31 @@ function readShutdown (options: ShutdownOptions = {}): Settings['shutdown'] {
 }
 
 function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): WebSocketServerOptions {
-  const { noServer, clientTracking, ...server } = options.options ?? {}
+  const { noServer, clientTracking, ...server }: UpstreamOptions & { maxPendingAutoPongs?: number } = options.options ?? {}
   if (noServer !== undefined) throw badOption('options.noServer', 'nothing: the plugin sets it', noServer)
   if (clientTracking === false) throw badOption('options.clientTracking', 'true: app.close() needs it', clientTracking)
+  const maxPayload = readMaxPayload(options, bodyLimit)
   return {
-    // Answers to pings that wait for the network. ws drops the connection at 60, which one write of an honest client
-    // can exceed; so many are in one read of a socket, and at 127 bytes each still bounded.
-    maxPendingAutoPongs: FRAMES_IN_A_READ,
     ...server,
-    maxPayload: readMaxPayload(options, bodyLimit),
+    // Answers to pings that wait for the network. ws drops the connection at 60, which one write of an honest client
+    // can exceed; so many take some MiB.
+    maxPendingAutoPongs: server.maxPendingAutoPongs ?? 4096,
+    maxFragments: server.maxFragments ?? Math.max(64, Math.ceil(maxPayload / SMALL_FRAGMENT)),
+    maxBufferedChunks: server.maxBufferedChunks ?? Math.max(1024, Math.ceil(maxPayload / SMALL_CHUNK)),
+    maxPayload,
     closeTimeout: readCloseTimeout(options),
     perMessageDeflate: readCompression(options)
   }
 }
+
+/**
+ * A message of the largest size may come in fragments of this size, in bytes, and no more of them. ws keeps for each, however
+ * small, the whole read that it came in. Go's gorilla/websocket and others write 4 KiB.
+ */
+const SMALL_FRAGMENT = 4 * 1024
+
+/** The same for a frame and the reads that it comes in: below what one packet carries. */
+const SMALL_CHUNK = 512
 
 /** ws reads the limit as a 32-bit integer: a larger one would wrap around. */
 const MAX_PAYLOAD = 2 ** 31 - 1

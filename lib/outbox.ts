@@ -1,6 +1,7 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { headerSize, writeFrame, writeHeader, type Publication } from './frame.js'
+import type { Batch } from './batch.js'
+import { headerSize, MAX_POOLED, writeFrame, writeHeader, type Publication } from './frame.js'
 import type { SendTransport } from './sender.js'
 
 /** Bytes of a message above this size are not copied, in bytes. */
@@ -8,6 +9,9 @@ const MAX_COPIED = 16 * 1024
 
 /** So many gathered bytes go out at once. */
 const MAX_GATHERED = 64 * 1024
+
+/** What a write that has to wait takes beside its bytes: a Buffer, its memory, and an entry in the stream. */
+const WRITE_COST = 512
 
 /** In place of the size of a payload: it has its header already. */
 const FRAMED = -1
@@ -41,6 +45,7 @@ export class Outbox implements SendTransport {
   #size = 0 // of what was gathered, with headers
   #isPrompt = true // the next message goes out at once if nothing was gathered: it is not the first of many
   #isScheduled = false
+  #waitingWrites = 0 // since the stream had nothing to write
 
   constructor (socket: SentCount, stream: Duplex) {
     this.#socket = socket
@@ -51,6 +56,15 @@ export class Outbox implements SendTransport {
 
   get bufferedAmount (): number {
     return this.#socket.bufferedAmount + this.#size
+  }
+
+  get cost (): number {
+    const { bufferedAmount } = this.#socket
+    return bufferedAmount === 0 ? this.#size : bufferedAmount + this.#size + this.#waitingWrites * WRITE_COST
+  }
+
+  get messageCost (): number {
+    return 0
   }
 
   expectAnswers (isMany: boolean): void {
@@ -74,6 +88,13 @@ export class Outbox implements SendTransport {
     }
   }
 
+  sendBatch (batch: Batch, onFlushed?: () => void): void {
+    this.#socket.sentMessages += batch.count
+    this.#socket.sentBytes += batch.payloadSize
+    this.flush()
+    this.#write(batch.take(), onFlushed && ifWritten(this.#stream, onFlushed))
+  }
+
   /** The same for a message that goes to others too: alone, it is not copied. */
   publish ({ frame, size }: Publication): void {
     this.#socket.sentMessages++
@@ -82,7 +103,7 @@ export class Outbox implements SendTransport {
       this.#gather(frame, FRAMED, frame.length)
     } else {
       this.flush()
-      this.#stream.write(frame)
+      this.#write(frame)
     }
   }
 
@@ -91,21 +112,18 @@ export class Outbox implements SendTransport {
     const size = this.#size
     if (size === 0) return
     this.#size = 0
-    const frame = this.#takeOnlyFrame()
-    if (frame !== undefined) {
-      this.#stream.write(frame, onWritten)
-      return
-    }
+    const frame = size > MAX_POOLED || this.#stream.writableLength === 0 ? this.#takeOnlyFrame() : undefined
+    if (frame !== undefined) return this.#write(frame, onWritten)
     const target = this.#target(size)
     this.#frameInto(target)
-    this.#write(target, onWritten)
+    this.#writeTarget(target, onWritten)
   }
 
   #writeOne (data: string | Buffer, payloadSize: number, onWritten: OnWritten): void {
     const size = headerSize(payloadSize) + payloadSize
     const target = this.#target(size)
     writeFrame(target, 0, data, payloadSize)
-    this.#write(target, onWritten)
+    this.#writeTarget(target, onWritten)
   }
 
   #gather (data: string | Buffer, payloadSize: number, size: number): void {
@@ -136,17 +154,18 @@ export class Outbox implements SendTransport {
   }
 
   /** What was gathered, where it is nothing but one frame. */
-  #takeOnlyFrame (): string | Buffer | undefined {
+  #takeOnlyFrame (): Buffer | undefined {
     const [messages = [], payloadSizes = []] = [this.#messages, this.#payloadSizes]
     if (messages.length !== 1 || payloadSizes[0] !== FRAMED) return undefined
-    const [frame] = messages
+    const frame = messages[0] as Buffer // what is framed is bytes
     messages[0] = ''
     messages.length = payloadSizes.length = 0
     return frame
   }
 
   #target (size: number): Buffer {
-    if (size < MIN_REUSED || !this.#isPlainSocket || this.#stream.writableLength > 0) return Buffer.allocUnsafe(size)
+    if (this.#stream.writableLength > 0) return Buffer.allocUnsafeSlow(size) // it has to wait: in Node's pool it would keep 8 KiB
+    if (size < MIN_REUSED || !this.#isPlainSocket) return Buffer.allocUnsafe(size)
     if (used + size > scratch.length) {
       scratch = newScratch()
       used = 0
@@ -154,17 +173,23 @@ export class Outbox implements SendTransport {
     return scratch.subarray(used, used + size)
   }
 
-  #write (target: Buffer, onWritten: OnWritten): void {
-    this.#stream.write(target, onWritten)
+  #writeTarget (target: Buffer, onWritten: OnWritten): void {
+    this.#write(target, onWritten)
     if (target.buffer === scratch.buffer && this.#stream.writableLength > 0) used += target.length
+  }
+
+  #write (data: string | Buffer, onWritten?: OnWritten): void {
+    if (this.#stream.writableLength === 0) this.#waitingWrites = 0
+    else this.#waitingWrites++
+    this.#stream.write(data, onWritten)
   }
 
   #writeUncopied (data: string | Buffer, payloadSize: number, onWritten: OnWritten): void {
     const header = Buffer.allocUnsafe(headerSize(payloadSize))
     writeHeader(header, 0, typeof data !== 'string', payloadSize)
     this.#stream.cork()
-    this.#stream.write(header)
-    this.#stream.write(data, onWritten)
+    this.#write(header)
+    this.#write(data, onWritten)
     this.#stream.uncork()
   }
 }

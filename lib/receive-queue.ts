@@ -1,11 +1,12 @@
 import { AbortableCalls } from './abortable-calls.js'
 
-/** How much may wait: messages, and bytes of their payloads. */
+/** How much may wait: messages, and bytes. */
 export interface Amount {
   readonly messages: number
   readonly bytes: number
 }
 
+/** Bounds of what waits. Bytes are bytes of memory: those of the payloads, and what each message takes beside its payload. */
 export interface ReceiveLimits {
   /** Above either, reading is paused; at a quarter of both it is resumed. */
   readonly mark: Amount
@@ -27,16 +28,26 @@ const READ = 64 * 1024
 /** So many frames can be in one read: a masked one has six bytes at least. */
 export const FRAMES_IN_A_READ = Math.ceil(READ / 6)
 
+/** What a message takes beside its payload, in bytes: the message, its view on the payload, and its place in the queue. */
+export const MESSAGE_COST = 200
+
 /**
- * After a pause `ws` still puts out what was read already: one read, and the message that it completes. A look admits as
- * much once more. Where it takes its time with each message, as with compression, no more than one message comes after a pause.
+ * After a pause `ws` still puts out what was read already: one read, and the message that it completes. A look admits one
+ * more, unless the first was full of tiny messages, each of which takes much more than its payload. Where `ws` takes its time
+ * with each message, as with compression, no more than one message comes after a pause.
  */
 export function receiveLimits (mark: Amount, maxPayload: number): ReceiveLimits {
   const add = (reads: number): Amount => ({
     messages: mark.messages + reads * FRAMES_IN_A_READ,
-    bytes: mark.bytes + reads * (READ + maxPayload)
+    bytes: mark.bytes + reads * (READ + maxPayload) + (reads - 1) * FRAMES_IN_A_READ * MESSAGE_COST
   })
   return { mark, look: add(1), cap: add(2) }
+}
+
+/** What waits: the bytes of its payload may be moved to other memory. */
+interface Waiting {
+  readonly length: number
+  bytes: Buffer
 }
 
 /** A receive that waits. */
@@ -51,13 +62,15 @@ interface Waiter<T> {
 }
 
 /** Messages that wait for a receive, and receives that wait for a message: never both at once. */
-export class ReceiveQueue<T extends { readonly length: number }> {
+export class ReceiveQueue<T extends Waiting> {
   readonly #limits: ReceiveLimits
   readonly #flow: Flow
-  #messages: T[] = []
+  #messages: (T | undefined)[] = []
   // What was taken still counts among the first half of the array: no shift() a message
   #taken = 0
   #bytes = 0
+  #pinned = 0 // of reads that messages in the queue may be views of
+  #moved = 0 // so many messages of the array are views of no read any more
   #firstWaiter: Waiter<T> | undefined // they are a list: an array would be most of what an idle queue costs
   #lastWaiter: Waiter<T> | undefined
   #isEnded = false
@@ -100,9 +113,22 @@ export class ReceiveQueue<T extends { readonly length: number }> {
     const { cap } = this.#limits
     if (this.length >= cap.messages || this.#bytes >= cap.bytes) return false
     this.#messages.push(message)
-    this.#bytes += message.length
+    this.#bytes += message.length + MESSAGE_COST
     if (!this.#isPaused && this.#isAbove(this.#mark)) this.#pause()
     return true
+  }
+
+  /**
+   * Something was read, and the messages in it come next. A message may be a view that keeps in memory all that was read with
+   * it: those that wait are moved before that is much.
+   */
+  readOnStart (chunk: Buffer): void {
+    if (this.length === 0) {
+      this.#pinned = READ // about: the buffer of a chunk takes time to ask for
+      return
+    }
+    if (this.#pinned > this.#limits.mark.bytes / 4) this.#move()
+    this.#pinned += chunk.buffer.byteLength
   }
 
   /** While reading is paused: reads on up to a higher mark, to see what the peer did meanwhile. Once in each pause. */
@@ -141,10 +167,12 @@ export class ReceiveQueue<T extends { readonly length: number }> {
   }
 
   #take (): T {
-    const message = this.#messages[this.#taken++] as T // length > 0 was checked by the caller
-    this.#bytes -= message.length
+    const message = this.#messages[this.#taken] as T // length > 0 was checked by the caller
+    this.#messages[this.#taken++] = undefined
+    this.#bytes -= message.length + MESSAGE_COST
     if (this.#taken * 2 >= this.#messages.length) {
       this.#messages = this.#messages.slice(this.#taken)
+      this.#moved = Math.max(0, this.#moved - this.#taken)
       this.#taken = 0
     }
     if (this.#isPaused || this.#mark !== this.#limits.mark) this.#relax()
@@ -156,6 +184,21 @@ export class ReceiveQueue<T extends { readonly length: number }> {
     if (this.#isEnded || this.length > mark.messages / 4 || this.#bytes > mark.bytes / 4) return
     this.#mark = mark
     if (this.#isPaused) this.#resume()
+  }
+
+  /** Moves the payloads that wait into memory of their own, all together: one that is nearly its whole read can stay. */
+  #move (): void {
+    const waiting = this.#messages.slice(Math.max(this.#moved, this.#taken)) as T[] // none of them was taken
+    const messages = waiting.filter(({ bytes }) => bytes.length * 5 < bytes.buffer.byteLength * 4)
+    const memory = Buffer.allocUnsafeSlow(messages.reduce((sum, { length }) => sum + length, 0))
+    let end = 0
+    for (const message of messages) {
+      const start = end
+      end += message.bytes.copy(memory, start)
+      message.bytes = memory.subarray(start, end)
+    }
+    this.#moved = this.#messages.length
+    this.#pinned = 0
   }
 
   #wait<R> (toResult: (message: T | null) => R, timeout: number, signal: AbortSignal | undefined): Promise<R> {

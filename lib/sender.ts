@@ -1,7 +1,9 @@
 import { types } from 'node:util'
-import type { Publication } from './frame.js'
 import { AbortableCalls } from './abortable-calls.js'
 import { CANCEL_OPTIONS, invalidArgument, type CancelOptions, type Names } from './arguments.js'
+import { Batch, Outcome } from './batch.js'
+import type { Publication } from './frame.js'
+import { SendQueue } from './send-queue.js'
 
 /** What `sendAsync` takes: a string becomes a text message, bytes become a binary message. */
 export type Sendable = string | ArrayBuffer | ArrayBufferView
@@ -17,8 +19,14 @@ export const SEND_OPTIONS: Names<SendOptions> = { ...CANCEL_OPTIONS, compress: t
 export interface SendTransport {
   /** Bytes that were handed over and wait for the network. */
   readonly bufferedAmount: number
+  /** Bytes of memory that they take. */
+  readonly cost: number
+  /** Bytes of memory that a message of a batch takes, beside its frame, once the batch was handed over. */
+  readonly messageCost: number
   /** Takes a message of `size` bytes. */
   send (data: string | Buffer, size: number, compress: boolean, onFlushed?: () => void): void
+  /** Takes messages that have waited. */
+  sendBatch (batch: Batch, onFlushed?: () => void): void
   /** Takes a message that goes to others too. */
   publish (publication: Publication): void
   /** Writes what it may have kept to write it together with what follows. */
@@ -27,20 +35,12 @@ export interface SendTransport {
   expectAnswers (isMany: boolean): void
 }
 
+/** In bytes of memory. */
 export interface SendLimits {
-  /** With so many unsent bytes a call waits. */
+  /** With so much unsent a call waits. */
   readonly highWaterMark: number
-  /** With so many unsent bytes a call is refused. */
+  /** With so much unsent a call is refused. */
   readonly maxBufferedBytes: number
-}
-
-/** A message, and the call that waits with it: for its turn, then for room behind it. */
-interface Call {
-  data: string | Buffer
-  readonly size: number
-  readonly compress: boolean
-  isHandedOver: boolean
-  settle (isSent: boolean): void
 }
 
 const SENT = Promise.resolve(true)
@@ -54,10 +54,9 @@ export const NOT_SENT = Promise.resolve(false)
 export class Sender {
   readonly #transport: SendTransport
   readonly #limits: SendLimits
-  #queue: Set<Call> | undefined // made for the first that waits
-  #queuedBytes = 0
+  #queue: SendQueue | undefined // made for the first that waits
   #isFull = false // from the message that reached the mark until that one is flushed
-  #filler: Call | undefined // the call of that message
+  #filler: Outcome | undefined // of the call of that message
   #lost = 0
 
   constructor (transport: SendTransport, limits: SendLimits) {
@@ -67,37 +66,39 @@ export class Sender {
 
   /** Bytes that wait for their turn or for the network. */
   get bufferedBytes (): number {
-    return this.#queuedBytes + this.#transport.bufferedAmount
+    return (this.#queue?.bytes ?? 0) + this.#transport.bufferedAmount
   }
 
   /** Messages that were accepted and were not handed over: not yet, or never. */
   get unsent (): number {
-    return this.#lost + (this.#queue?.size ?? 0)
+    return this.#lost + (this.#queue?.count ?? 0)
   }
 
   /** `null`: it was not taken, for too much is unsent already. Where nothing else waits, one message is never too much. */
   send (data: string | Buffer, options: SendOptions = {}): Promise<boolean> | null {
     const size = typeof data === 'string' ? Buffer.byteLength(data) : data.length
-    const unsent = this.bufferedBytes + size
-    const { highWaterMark, maxBufferedBytes } = this.#limits
-    if (unsent > size && unsent > maxBufferedBytes) return null
+    const cost = this.#cost
+    if (this.#isTooMuch(cost, size)) return null
     const { compress = true, timeout = Infinity, signal } = options
-    if (!this.#isFull && unsent < highWaterMark) {
+    if (!this.#isFull && cost + size < this.#limits.highWaterMark) {
       this.#transport.send(data, size, compress)
       return SENT
     }
     if (this.#isFull && timeout === 0) return NOT_SENT
-    const call: Call = { data, size, compress, isHandedOver: false, settle: () => {} }
-    if (this.#isFull) this.#enqueue(call)
-    else this.#giveToTransport(call)
-    return this.#wait(call, timeout, signal)
+    const isLimited = timeout !== Infinity || signal !== undefined
+    const outcome = this.#isFull ? this.#queued.add(data, size, compress, isLimited) : this.#fill(data, size, compress)
+    if (isLimited) this.#limit(outcome, timeout, signal)
+    return outcome.promise
   }
 
   /** Sends a message that goes to others too, and for which nobody waits. `false`: it was not taken, as with `send`. */
   publish (publication: Publication): boolean {
     const { data, size } = publication
-    if (this.#isFull || this.bufferedBytes + size >= this.#limits.highWaterMark) return this.send(data) !== null
-    this.#transport.publish(publication)
+    const cost = this.#cost
+    if (this.#isTooMuch(cost, size)) return false
+    if (this.#isFull) this.#queued.addFrame(publication.frame, size)
+    else if (cost + size < this.#limits.highWaterMark) this.#transport.publish(publication)
+    else this.#fill(data, size, true)
     return true
   }
 
@@ -108,10 +109,11 @@ export class Sender {
 
   /** Hands everything over at once: what waits for its turn, and what the transport has kept. */
   handOver (): void {
-    this.#filler?.settle(true)
-    for (const call of this.#queue ?? []) {
-      this.#giveToTransport(call)
-      call.settle(true)
+    this.#settleFiller(true)
+    for (const batch of this.#queue ?? []) {
+      this.#giveToTransport(batch)
+      this.#filler = undefined
+      batch.settle(true)
     }
     this.#transport.flush()
   }
@@ -119,59 +121,74 @@ export class Sender {
   /** Nothing more can be handed over. */
   end (): void {
     this.#lost = this.unsent
-    for (const call of this.#queue ?? []) call.settle(false)
-    this.#filler?.settle(false)
+    for (const batch of this.#queue ?? []) {
+      this.#queue?.delete(batch)
+      batch.settle(false)
+    }
+    this.#settleFiller(false)
   }
 
-  #enqueue (call: Call): void {
-    this.#queue ??= new Set()
-    this.#queue.add(call)
-    this.#queuedBytes += call.size
+  /** Bytes of memory that everything unsent takes. */
+  get #cost (): number {
+    return (this.#queue?.cost ?? 0) + this.#transport.cost
   }
 
-  #giveToTransport (call: Call): void {
-    const { data, size, compress } = call
-    this.#dequeue(call)
-    call.isHandedOver = true
-    call.data = '' // a call whose memory has grown old would keep it until the next full collection
-    if (this.#transport.bufferedAmount + size < this.#limits.highWaterMark) {
-      this.#transport.send(data, size, compress)
+  get #queued (): SendQueue {
+    this.#queue ??= new SendQueue(this.#limits.highWaterMark, this.#transport.messageCost)
+    return this.#queue
+  }
+
+  #isTooMuch (cost: number, size: number): boolean {
+    return cost > 0 && cost + size > this.#limits.maxBufferedBytes
+  }
+
+  #fill (data: string | Buffer, size: number, compress: boolean): Outcome {
+    this.#isFull = true
+    const filler = this.#filler = new Outcome()
+    this.#transport.send(data, size, compress, () => this.#transportOnFlush())
+    return filler
+  }
+
+  #giveToTransport (batch: Batch): void {
+    this.#queue?.delete(batch)
+    if (this.#transport.cost + batch.size < this.#limits.highWaterMark) {
+      this.#transport.sendBatch(batch)
     } else {
       this.#isFull = true
-      this.#filler = call
-      this.#transport.send(data, size, compress, () => this.#transportOnFlush())
+      this.#filler = batch
+      this.#transport.sendBatch(batch, () => this.#transportOnFlush())
     }
   }
 
   #transportOnFlush (): void {
     this.#isFull = false
-    this.#filler?.settle(true)
-    for (const call of this.#queue ?? []) {
-      this.#giveToTransport(call)
+    this.#settleFiller(true)
+    for (const batch of this.#queue ?? []) {
+      this.#giveToTransport(batch)
       if (this.#isFull) break
-      call.settle(true)
+      batch.settle(true)
     }
   }
 
-  // Cancelled, a call whose message was handed over has no reason to wait for room, and the message is sent
-  #wait (call: Call, timeout: number, signal: AbortSignal | undefined): Promise<boolean> {
-    return new Promise((resolve) => {
-      const cancel = () => call.settle(call.isHandedOver)
-      const timer = timeout === Infinity ? undefined : setTimeout(cancel, timeout)
-      const calls = signal && AbortableCalls.of(signal)
-      calls?.add(cancel)
-      call.settle = (isSent) => {
-        clearTimeout(timer)
-        calls?.delete(cancel)
-        this.#dequeue(call)
-        if (this.#filler === call) this.#filler = undefined
-        resolve(isSent)
-      }
-    })
+  #settleFiller (isSent: boolean): void {
+    const filler = this.#filler
+    this.#filler = undefined
+    filler?.settle(isSent)
   }
 
-  #dequeue (call: Call): void {
-    if (this.#queue?.delete(call) === true) this.#queuedBytes -= call.size
+  // Cancelled, a call whose message was handed over has no reason to wait for room, and the message is sent
+  #limit (outcome: Outcome, timeout: number, signal: AbortSignal | undefined): void {
+    const cancel = () => {
+      const isWaiting = outcome instanceof Batch && this.#queue?.delete(outcome) === true
+      outcome.settle(!isWaiting)
+    }
+    const timer = timeout === Infinity ? undefined : setTimeout(cancel, timeout)
+    const calls = signal && AbortableCalls.of(signal)
+    calls?.add(cancel)
+    outcome.onSettle = () => {
+      clearTimeout(timer)
+      calls?.delete(cancel)
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Publication } from './frame.js'
+import type { Batch } from './batch.js'
+import { readFrames, type Publication } from './frame.js'
 import type { KeepAliveTransport } from './keep-alive.js'
 import type { ObservedSocket } from './observed-socket.js'
 import type { Settings } from './options.js'
@@ -17,9 +18,14 @@ export function sendTransport (socket: ObservedSocket, stream: Duplex, isCompres
   return isFramedHere ? new Outbox(socket, stream) : new SocketTransport(socket, stream)
 }
 
+/** What a message that waits in ws takes beside its payload, in bytes: what it was called with, a header, and their places in the stream. */
+const MESSAGE_COST = 512
+
 class SocketTransport implements SendTransport {
+  readonly messageCost = MESSAGE_COST
   readonly #socket: ObservedSocket
   readonly #stream: Duplex
+  #waiting = 0 // messages since there was none
 
   constructor (socket: ObservedSocket, stream: Duplex) {
     this.#socket = socket
@@ -30,8 +36,20 @@ class SocketTransport implements SendTransport {
     return this.#socket.bufferedAmount
   }
 
+  get cost (): number {
+    const { bufferedAmount } = this.#socket
+    return bufferedAmount === 0 ? 0 : bufferedAmount + this.#waiting * MESSAGE_COST
+  }
+
   send (data: string | Buffer, _size: number, compress: boolean, onFlushed?: () => void): void {
+    if (this.#socket.bufferedAmount === 0) this.#waiting = 0
+    this.#waiting++
     this.#socket.sendNext(data, { binary: typeof data !== 'string', compress }, onFlushed && ifWritten(this.#stream, onFlushed))
+  }
+
+  sendBatch (batch: Batch, onFlushed?: () => void): void {
+    let left = batch.count
+    for (const data of readFrames(batch.take())) this.send(data, data.length, batch.compress, --left === 0 ? onFlushed : undefined)
   }
 
   publish ({ data, size }: Publication): void {

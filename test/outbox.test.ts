@@ -2,6 +2,7 @@ import { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import t from 'tap'
+import { Batch } from '../lib/batch.js'
 import { Publication } from '../lib/frame.js'
 import { Outbox } from '../lib/outbox.js'
 
@@ -249,6 +250,38 @@ t.test('a large publication is not copied, and goes after what was gathered', as
   outbox.publish(large)
   t.same(payloads(writes), ['text a', `text ${'x'.repeat(60_000)}`])
   t.equal(given[1]?.buffer, large.frame.buffer)
+})
+
+t.test('a write that has to wait keeps no more memory than is counted', async (t) => {
+  const { outbox, count, given, send, stall, goOn } = play(new Socket())
+  stall()
+  send('the network does not take this yet')
+  for (let i = 0; i < 50; i++) {
+    if (i % 2 === 0) send('x')
+    else outbox.publish(new Publication('x'))
+    await turn()
+    count.bufferedAmount = 36 + 3 * (i + 1) // as ws counts what waits in the stream
+  }
+  t.ok(outbox.cost >= 50 * 100 && outbox.cost <= 50 * 1000, `${outbox.cost} bytes`)
+  goOn()
+  await turn()
+  t.equal(given.length, 51)
+  t.ok(given.slice(1).every(({ length, buffer }) => buffer.byteLength === length), 'none is a part of the pool of Buffer')
+  count.bufferedAmount = 0
+  t.equal(outbox.cost, 0)
+})
+
+t.test('messages that have waited go out in one write, after what was gathered', async (t) => {
+  const { outbox, writes, send, count } = play(new Socket())
+  const batch = new Batch(true)
+  for (const data of ['b', 'c', 'd']) batch.add(data, 1)
+  send('first')
+  send('a')
+  const flushed = new Promise<void>((resolve) => outbox.sendBatch(batch, resolve))
+  t.same(writes.length, 3)
+  t.same(payloads(writes), ['text first', 'text a', 'text b', 'text c', 'text d'])
+  await flushed
+  t.match(count, { sentMessages: 5, sentBytes: 5 + 1 + 3 })
 })
 
 t.test('bytes that were published may be changed', (t) => {

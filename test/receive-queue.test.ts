@@ -1,17 +1,17 @@
 import { getEventListeners } from 'node:events'
 import { install } from '@sinonjs/fake-timers'
 import t, { type Test } from 'tap'
-import { receiveLimits, ReceiveQueue, type ReceiveLimits } from '../lib/receive-queue.js'
+import { FRAMES_IN_A_READ, MESSAGE_COST, receiveLimits, ReceiveQueue, type ReceiveLimits } from '../lib/receive-queue.js'
 
 const UNLIMITED = { messages: Infinity, bytes: Infinity }
 
 /** A queue of anything, each of a length of its own or of 0, with what was done to its flow. */
 function newQueue<T extends string | number> (limits: ReceiveLimits = { mark: UNLIMITED, look: UNLIMITED, cap: UNLIMITED }) {
   const flow: string[] = []
-  const queue = new ReceiveQueue<{ value: T, length: number }>(limits, { pause: () => flow.push('pause'), resume: () => flow.push('resume') })
+  const queue = new ReceiveQueue<{ value: T, length: number, bytes: Buffer }>(limits, { pause: () => flow.push('pause'), resume: () => flow.push('resume') })
   return {
     flow,
-    push: (value: T) => queue.push({ value, length: typeof value === 'string' ? value.length : 0 }),
+    push: (value: T) => queue.push({ value, length: typeof value === 'string' ? value.length : 0, bytes: Buffer.alloc(0) }),
     receive: async (options: { timeout?: number, signal?: AbortSignal }): Promise<T | null> => (await queue.receive(options.timeout, options.signal))?.value ?? null,
     end: () => queue.end(),
     look: () => queue.look(),
@@ -164,7 +164,7 @@ t.test('nothing is left of a call that has ended', async (t) => {
 })
 
 t.test('above either mark reading is paused, and resumed at a quarter of both', async (t) => {
-  const mark = { messages: 8, bytes: 40 }
+  const mark = { messages: 8, bytes: 9 * MESSAGE_COST }
   const queue = newQueue<string>({ mark, look: mark, cap: UNLIMITED })
   for (let i = 0; i < 8; i++) queue.push('a')
   t.same(queue.flow, [])
@@ -175,7 +175,7 @@ t.test('above either mark reading is paused, and resumed at a quarter of both', 
   t.same(queue.flow, ['pause'])
   await queue.receive({})
   t.same(queue.flow, ['pause', 'resume'])
-  queue.push('x'.repeat(39))
+  queue.push('x'.repeat(7 * MESSAGE_COST))
   t.same(queue.flow, ['pause', 'resume', 'pause'])
   for (let i = 0; i < 2; i++) await queue.receive({})
   t.same(queue.flow, ['pause', 'resume', 'pause'])
@@ -184,15 +184,15 @@ t.test('above either mark reading is paused, and resumed at a quarter of both', 
 })
 
 t.test('at the cap nothing more is taken', async (t) => {
-  const mark = { messages: 1, bytes: 100 }
-  const queue = newQueue<string>({ mark, look: mark, cap: { messages: 3, bytes: 10 } })
+  const mark = { messages: 1, bytes: 1000 }
+  const queue = newQueue<string>({ mark, look: mark, cap: { messages: 3, bytes: 1000 } })
   t.same(['a', 'b', 'c', 'd'].map((message) => queue.push(message)), [true, true, true, false])
-  const large = newQueue<string>({ mark, look: mark, cap: { messages: 3, bytes: 10 } })
-  t.same(['x'.repeat(20), 'b'].map((message) => large.push(message)), [true, false])
+  const large = newQueue<string>({ mark, look: mark, cap: { messages: 3, bytes: 1000 } })
+  t.same(['x'.repeat(1000), 'b'].map((message) => large.push(message)), [true, false])
 })
 
 t.test('look() reads on, up to a higher mark, once in each pause', async (t) => {
-  const queue = newQueue<string>({ mark: { messages: 4, bytes: 100 }, look: { messages: 6, bytes: 100 }, cap: UNLIMITED })
+  const queue = newQueue<string>({ mark: { messages: 4, bytes: 10_000 }, look: { messages: 6, bytes: 10_000 }, cap: UNLIMITED })
   queue.look()
   t.same(queue.flow, [], 'nothing is paused')
   for (let i = 0; i < 5; i++) queue.push('a')
@@ -212,14 +212,137 @@ t.test('look() reads on, up to a higher mark, once in each pause', async (t) => 
 })
 
 t.test('look() does not resume what is above the higher mark already', async (t) => {
-  const queue = newQueue<string>({ mark: { messages: 1, bytes: 100 }, look: { messages: 2, bytes: 100 }, cap: UNLIMITED })
+  const queue = newQueue<string>({ mark: { messages: 1, bytes: 10_000 }, look: { messages: 2, bytes: 10_000 }, cap: UNLIMITED })
   for (let i = 0; i < 5; i++) queue.push('a')
   queue.look()
   t.same(queue.flow, ['pause'])
 })
 
+t.test('a message counts with what it takes beside its payload', (t) => {
+  const queue = newQueue<string>({ mark: { messages: Infinity, bytes: 10 * MESSAGE_COST }, look: UNLIMITED, cap: UNLIMITED })
+  for (let i = 0; i < 10; i++) queue.push('')
+  t.same(queue.flow, [])
+  queue.push('')
+  t.same(queue.flow, ['pause'])
+  t.end()
+})
+
+t.test('an honest peer cannot reach the cap: one read after the mark, one after a look', (t) => {
+  const mark = { messages: 64, bytes: 1024 * 1024 }
+  const limits = receiveLimits(mark, 1024 * 1024)
+  const queue = newQueue<string>(limits)
+  const read = () => {
+    queue.push('x'.repeat(1024 * 1024)) // the message that the read completes
+    for (let i = 1; i < FRAMES_IN_A_READ; i++) {
+      if (!queue.push('')) return false
+    }
+    return true
+  }
+  t.equal(read(), true)
+  queue.look()
+  t.same(queue.flow, ['pause'], 'so many tiny messages are more than a look admits')
+  const small = newQueue<string>(limits)
+  for (let i = 0; i < 65; i++) small.push('')
+  small.look()
+  t.same(small.flow, ['pause', 'resume'])
+  t.end()
+})
+
+/** A message that counts in how often its payload was moved. */
+class View {
+  moves = 0
+  #bytes: Buffer
+
+  constructor (bytes: Buffer) {
+    this.#bytes = bytes
+  }
+
+  get length () { return this.#bytes.length }
+  get bytes () { return this.#bytes }
+  set bytes (bytes) {
+    this.moves++
+    this.#bytes = bytes
+  }
+}
+
+/** A queue of views of reads of 1,000 bytes, of which `mark / 4` may be kept. */
+function newViews (mark: number) {
+  const queue = new ReceiveQueue<View>({ mark: { messages: Infinity, bytes: mark }, look: UNLIMITED, cap: UNLIMITED }, { pause () {}, resume () {} })
+  const all: View[] = []
+  return {
+    all,
+    /** A read in which messages of these sizes come, each with its number in every byte. */
+    read (...sizes: number[]) {
+      const chunk = Buffer.alloc(1000)
+      queue.readOnStart(chunk)
+      let at = 0
+      for (const size of sizes) {
+        const view = new View(chunk.subarray(at, at += size).fill(all.length))
+        all.push(view)
+        queue.push(view)
+      }
+    },
+    take (count: number) {
+      return Array.from({ length: count }, () => queue.poll() as View) // there are as many
+    },
+    get length () { return queue.length }
+  }
+}
+
+function memoryOf (views: View[]): number {
+  return [...new Set(views.map(({ bytes }) => bytes.buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
+}
+
+t.test('messages that wait do not keep the reads that they came in, but for the last few', (t) => {
+  const queue = newViews(16_000)
+  for (let i = 0; i < 200; i++) queue.read(1)
+  const taken = queue.take(200)
+  t.same(taken.map(({ bytes }) => bytes[0]), Array.from({ length: 200 }, (_, i) => i), 'the same bytes')
+  t.ok(memoryOf(taken) <= 200 + 4000 + 2 * 1000, `${memoryOf(taken)} bytes`)
+  t.ok(taken.slice(-3).every(({ moves }) => moves === 0), 'the last few were not moved yet')
+  t.ok(taken.every(({ moves }) => moves <= 1), 'none is moved twice')
+  t.end()
+})
+
+t.test('a few reads stay as they are', (t) => {
+  const queue = newViews(1024 * 1024)
+  for (let i = 0; i < 100; i++) queue.read(1, 2, 3)
+  t.ok(queue.all.every(({ moves }) => moves === 0))
+  t.end()
+})
+
+t.test('a message that is nearly its whole read stays where it is', (t) => {
+  const queue = newViews(4000)
+  for (let i = 0; i < 10; i++) queue.read(900, 1)
+  t.same(queue.take(12).map(({ moves }) => moves), Array.from({ length: 12 }, (_, i) => i % 2))
+  t.end()
+})
+
+t.test('messages that are received as fast as they come stay where they are', (t) => {
+  const queue = newViews(4000)
+  for (let i = 0; i < 100; i++) {
+    queue.read(1, 2, 3)
+    t.same(queue.take(3).map(({ length, moves }) => [length, moves]), [[1, 0], [2, 0], [3, 0]])
+  }
+  t.end()
+})
+
+t.test('what waits does not keep its reads, whatever was taken in between', (t) => {
+  for (const taken of [0, 1, 20, 35, 39, 40]) {
+    const queue = newViews(4000)
+    for (let i = 0; i < 40; i++) queue.read(1)
+    queue.take(taken)
+    for (let i = 0; i < 60; i++) queue.read(1)
+    const waiting = queue.take(queue.length)
+    t.same(waiting.map(({ bytes }) => bytes[0]), Array.from({ length: 100 - taken }, (_, i) => taken + i))
+    t.ok(memoryOf(waiting) <= 100 + 2 * 1000, `${memoryOf(waiting)} bytes after ${taken} were taken`)
+    t.ok(waiting.every(({ moves }) => moves <= 1), 'none is moved twice')
+  }
+  t.end()
+})
+
 t.test('end() resumes reading, so that a close frame is seen', async (t) => {
-  const queue = newQueue<string>({ mark: { messages: 1, bytes: 100 }, look: UNLIMITED, cap: UNLIMITED })
+  const queue = newQueue<string>({ mark: { messages: 1, bytes: 10_000 }, look: UNLIMITED, cap: UNLIMITED })
   for (let i = 0; i < 5; i++) queue.push('a')
   queue.end()
   for (let i = 0; i < 5; i++) await queue.receive({})
@@ -231,7 +354,7 @@ t.test('the limits of a connection', (t) => {
   t.same(receiveLimits(mark, 500), {
     mark,
     look: { messages: 64 + 10_923, bytes: 1000 + 65_536 + 500 },
-    cap: { messages: 64 + 2 * 10_923, bytes: 1000 + 2 * (65_536 + 500) }
+    cap: { messages: 64 + 2 * 10_923, bytes: 1000 + 2 * (65_536 + 500) + FRAMES_IN_A_READ * MESSAGE_COST }
   })
   t.end()
 })

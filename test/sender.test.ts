@@ -1,17 +1,26 @@
 import { install } from '@sinonjs/fake-timers'
 import t from 'tap'
-import { Publication } from '../lib/frame.js'
+import { Publication, readFrames } from '../lib/frame.js'
 import { Sender } from '../lib/sender.js'
 
 /** A sender over a network that the test plays: `flush` lets everything out that was handed over. */
-function play ({ highWaterMark = 10, maxBufferedBytes = 30 } = {}) {
+function play ({ highWaterMark = 10, maxBufferedBytes = 10_000, messageCost = 0 } = {}) {
   const sent: (string | Buffer)[] = []
+  const compressed: boolean[] = []
   let bufferedAmount = 0
   let callbacks: (() => void)[] = []
   const sender = new Sender({
     get bufferedAmount () { return bufferedAmount },
-    send (data, _size, _compress, onFlushed) {
+    get cost () { return bufferedAmount },
+    messageCost,
+    sendBatch (batch, onFlushed) {
+      const { compress } = batch
+      const messages = [...readFrames(batch.take())]
+      messages.forEach((data, i) => this.send(data, data.length, compress, i === messages.length - 1 ? onFlushed : undefined))
+    },
+    send (data, _size, compress, onFlushed) {
       sent.push(data)
+      compressed.push(compress)
       bufferedAmount += data.length
       if (onFlushed !== undefined) callbacks.push(onFlushed)
     },
@@ -25,7 +34,7 @@ function play ({ highWaterMark = 10, maxBufferedBytes = 30 } = {}) {
     callbacks = []
     for (const callback of flushed) callback()
   }
-  return { sender, sent, flush }
+  return { sender, sent, compressed, flush }
 }
 
 /** The value of a promise that has settled by now, else `'pending'`. */
@@ -60,7 +69,7 @@ t.test('while there is no room messages wait for their turn, in order', async (t
 })
 
 t.test('a message for which too much is unsent is not taken, but one alone always is', async (t) => {
-  const { sender, flush } = play()
+  const { sender, flush } = play({ maxBufferedBytes: 30 })
   const first = sender.send('a'.repeat(100), {})
   t.equal(sender.send('b', {}), null)
   flush()
@@ -130,4 +139,48 @@ t.test('a publication is not taken where too much is unsent, and always where no
   t.equal(sent.length, 1)
   t.equal(sender.unsent, 0)
   t.end()
+})
+
+t.test('what waits counts as memory: tiny messages reach the bound long before their bytes do', (t) => {
+  for (const { messageCost, least } of [{ messageCost: 0, least: 50_000 }, { messageCost: 500, least: 0 }]) {
+    const { sender } = play({ highWaterMark: 1000, maxBufferedBytes: 1_000_000, messageCost })
+    sender.send('x'.repeat(1000))
+    let count = 0
+    while (sender.send('x') !== null) count++
+    t.ok(count >= least, `${count} messages are in a million bytes`)
+    t.ok(count * (3 + messageCost) <= 1_000_000, `${count} messages are in a million bytes`)
+    t.equal(sender.bufferedBytes, 1000 + count, 'the payloads alone')
+  }
+  t.end()
+})
+
+t.test('calls that cannot be cancelled wait together, and end together', async (t) => {
+  const { sender, flush } = play({ highWaterMark: 1000, maxBufferedBytes: 1_000_000 })
+  const filler = sender.send('x'.repeat(1000))
+  const calls = ['a', 'b', 'c'].map((data) => sender.send(data))
+  t.equal(new Set(calls).size, 1, 'one promise for all')
+  t.not(sender.send('d', { timeout: 1000 }), calls[0])
+  t.equal(await now(calls[0] ?? null), 'pending')
+  flush()
+  t.equal(await filler, true)
+  t.equal(await calls[0], true)
+})
+
+t.test('bytes that wait may be changed, and strings keep nothing that they are a part of', async (t) => {
+  const { sender, sent, flush } = play({ highWaterMark: 10, maxBufferedBytes: 1_000_000 })
+  sender.send('x'.repeat(10))
+  const bytes = Buffer.from('bytes')
+  sender.send(bytes, {})
+  bytes.fill('!')
+  flush()
+  t.same(sent.slice(1).map(String), ['bytes'])
+})
+
+t.test('a batch reaches the transport with its compression', async (t) => {
+  const { sender, compressed, flush } = play()
+  sender.send('x'.repeat(10))
+  sender.send('a', { compress: false })
+  sender.send('b', { compress: true })
+  flush()
+  t.same(compressed, [true, false, true])
 })
