@@ -370,7 +370,7 @@ t.test('pings', async (t) => {
       assertEnd(t, await ended, { code: 1006, reason: '', wasClean: false, cause: 'terminated', unread: 0, unsent: 0 })
     })
     t.comment(`ended after ${bursts} thousand`)
-    assertMemory(t, memory, { peak: 32, left: 4 })
+    assertMemory(t, memory, { peak: 64, left: 4 }) // the peak has garbage in it that a busy process collects late
     await assertUnharmed(t)
   })
 })
