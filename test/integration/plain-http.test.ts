@@ -160,6 +160,19 @@ for (const [name, kind] of Object.entries(kinds)) {
   })
 }
 
+t.test('the body of the request that follows, in a later read, is no request', async (t) => {
+  const { seen, open } = await start(t, {})
+  for (const first of [`GET /a HTTP/1.1\r\n${upgrade}\r\n`, post('Content-Length: 3\r\n') + 'abc']) {
+    seen.length = 0
+    const client = await open()
+    client.write(first + next.replace('4\r\n\r\nnext', `${inner.length}\r\n\r\n`))
+    t.match(await answer(client), /^200 /)
+    client.write(inner)
+    t.equal(await answer(client), `200 [/next ${inner}]`)
+    t.equal(seen.length, 2)
+  }
+})
+
 t.test('a limit that was raised since the connection was made is no way around it', async (t) => {
   const { app, seen, open } = await start(t, {})
   const client = await open()
