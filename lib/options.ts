@@ -5,7 +5,7 @@ import type { PubSub } from './bus.js'
 import { assertClose } from './close.js'
 import type { KeepAliveOptions, KeepAliveSettings } from './keep-alive.js'
 import { originRule, type OriginOption, type OriginRule } from './origin.js'
-import { receiveLimits, type Amount, type ReceiveLimits } from './receive-queue.js'
+import { FRAMES_IN_A_READ, receiveLimits, type Amount, type ReceiveLimits } from './receive-queue.js'
 import type { SendLimits } from './sender.js'
 
 type UpstreamOptions = NonNullable<WebsocketPluginOptions['options']>
@@ -235,8 +235,8 @@ function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): 
   return {
     ...server,
     // Answers to pings that wait for the network. ws drops the connection at 60, which one write of an honest client
-    // can exceed; so many take some MiB.
-    maxPendingAutoPongs: server.maxPendingAutoPongs ?? 4096,
+    // can exceed. So many are in one read of a socket, and they take some MiB.
+    maxPendingAutoPongs: server.maxPendingAutoPongs ?? FRAMES_IN_A_READ,
     maxFragments: server.maxFragments ?? Math.max(64, Math.ceil(maxPayload / SMALL_FRAGMENT)),
     maxBufferedChunks: server.maxBufferedChunks ?? Math.max(1024, Math.ceil(maxPayload / SMALL_CHUNK)),
     maxPayload,

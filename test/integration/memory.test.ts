@@ -26,7 +26,7 @@ const [TEXT, BINARY, CONTINUATION, PING, PONG] = [1, 2, 0, 9, 10]
 const RECEIVING = 1.5 * MiB + 4 * MiB + 2.5 * MiB
 const FRAGMENTS = 256 * READ + MiB // and what else there is
 const SENDING = 16 * MiB + 0.5 * MiB
-const ANSWERS = 2.5 * MiB
+const ANSWERS = 6.5 * MiB
 
 interface Traffic {
   readonly name: string
@@ -96,7 +96,7 @@ const received: readonly Traffic[] = [
 ]
 
 const answered: readonly Traffic[] = [
-  { name: 'pings whose answers are not read', bound: ANSWERS, block: repeated(4000, frame(Buffer.alloc(125), { opcode: PING })), times: 1, handle: never },
+  { name: 'pings whose answers are not read', bound: ANSWERS, block: repeated(10_000, frame(Buffer.alloc(125), { opcode: PING })), times: 1, handle: never },
   { name: 'pings among pongs, whose answers are not read', bound: ANSWERS, block: amongPongs(frame(Buffer.alloc(125), { opcode: PING })), times: READS, handle: never },
   {
     name: 'an echo of 20 bytes among pongs',
