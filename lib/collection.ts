@@ -7,7 +7,7 @@ import { AsyncWebSocket, type Traffic } from './connection.js'
 import { diagnostics } from './diagnostics.js'
 import { logForeign } from './log.js'
 import type { Settings } from './options.js'
-import { rejectWith } from './rejection.js'
+import { refuseCall } from './rejection.js'
 import { Rounds } from './rounds.js'
 import { toSendable, type Sendable } from './sender.js'
 import { assertTopic, Topics, type Delivery } from './topics.js'
@@ -102,7 +102,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
       assertClose(code ?? 1000, reason ?? '')
       return Promise.all(Array.from(this, (connection) => connection.closeAsync(code, reason)))
     } catch (error) {
-      return this.#reject(error)
+      return refuseCall(error, this.#log)
     }
   }
 
@@ -119,17 +119,13 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
       assertTopic(topic, false)
       return this.#publish(topic, toSendable(data), readExcept(options))
     } catch (error) {
-      return this.#reject(error)
+      return refuseCall(error, this.#log)
     }
   }
 
   async #publish (topic: string, data: string | Buffer, except: AsyncWebSocket | undefined): Promise<PublishResult> {
     const delivery = this.topics.deliver(topic, data, except)
     return { ...delivery, bus: this.bus === null ? 'ok' : await this.bus.publish(topic, data) }
-  }
-
-  #reject (error: unknown): Promise<never> {
-    return rejectWith(error, () => this.#log.error({ err: error }, 'websocket call was refused, and nobody awaited its promise'))
   }
 
   /** @internal From another node. */

@@ -12,7 +12,7 @@ import type { ObservedSocket, SocketObserver } from './observed-socket.js'
 import type { Settings } from './options.js'
 import { PingPolicy } from './ping-policy.js'
 import { ReceiveQueue, type Amount } from './receive-queue.js'
-import { rejectWith } from './rejection.js'
+import { refuseCall } from './rejection.js'
 import type { Rounds } from './rounds.js'
 import { NOT_SENT, SEND_OPTIONS, Sender, toSendable, type Sendable, type SendOptions, type SendTransport } from './sender.js'
 import type { SubscribeOptions, SubscribeResult, Topics } from './topics.js'
@@ -414,8 +414,7 @@ export class AsyncWebSocket implements AsyncIterable<WebSocketMessage, undefined
 
   // The client of a test has no logger: there an unhandled rejection fails the test, as it should
   #reject (error: unknown): Promise<never> {
-    if (this.request === undefined) return Promise.reject(error)
-    return rejectWith(error, () => this.request.log.error({ err: error }, 'websocket call was refused, and nobody awaited its promise'))
+    return this.request === undefined ? Promise.reject(error) : refuseCall(error, this.request.log)
   }
 
   get #topics (): Topics<AsyncWebSocket> {

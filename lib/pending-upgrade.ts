@@ -84,7 +84,7 @@ export class PendingUpgrade implements ExchangeOwner {
 
   /** Returns whether the app goes on with it. Where it has no route and others listen too, the upgrade may be theirs. */
   requestOnStart (request: FastifyRequest, reply: FastifyReply): boolean {
-    if (request.is404 && this.#exchange.isShared) {
+    if (this.#exchange.isShared && request.is404) {
       reply.hijack()
       this.#state = 'left'
       this.#exchange.leaveToOthers()

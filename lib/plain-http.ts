@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { TOKEN } from './handshake.js'
 import type { RawExchange } from './raw-exchange.js'
 
 /** How many entries of `rawHeaders` Node keeps where the server does not say. */
@@ -53,7 +54,6 @@ function giveBack (server: Server, socket: Socket, bytes: Buffer): void {
 
 const METHOD = /^[A-Z-]+$/
 const TARGET = /^[\x21-\x7e\x80-\xff]+$/
-const NAME = /^[!#$%&'*+\-.0-9A-Z^_`|a-z~]+$/
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /** Whether the request can be written anew as it was. A server that parses leniently takes requests for which that is not so. */
@@ -61,7 +61,7 @@ function isCertain (raw: IncomingMessage): boolean {
   const { method = '', url = '', httpVersion, rawHeaders } = raw
   return METHOD.test(method) && TARGET.test(url) && /^1\.[01]$/.test(httpVersion) &&
     rawHeaders.length < MAX_ENTRIES && // the limit may have been another when the connection was made
-    rawHeaders.every((text, i) => (i % 2 === 0 ? NAME : VALUE).test(text)) &&
+    rawHeaders.every((text, i) => (i % 2 === 0 ? TOKEN : VALUE).test(text)) &&
     isFramed(raw)
 }
 

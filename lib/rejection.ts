@@ -1,3 +1,5 @@
+import type { FastifyBaseLogger } from 'fastify'
+
 /** A rejected promise that knows whether anybody waits for it. */
 class WatchedRejection extends Promise<never> {
   isAwaited = false
@@ -11,6 +13,11 @@ class WatchedRejection extends Promise<never> {
   static override get [Symbol.species] (): PromiseConstructor {
     return Promise // what then() makes is an ordinary promise
   }
+}
+
+/** Rejects with the mistake of a caller, and logs it where nobody waits for the promise. */
+export function refuseCall (error: unknown, log: FastifyBaseLogger): Promise<never> {
+  return rejectWith(error, () => log.error({ err: error }, 'websocket call was refused, and nobody awaited its promise'))
 }
 
 /**
