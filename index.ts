@@ -63,7 +63,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   claim(app, server)
   const collection = new WebSocketCollection(settings, app.log)
   const shutdown = new Shutdown(collection, settings, app.log)
-  const firstRequests = new FirstRequests(server)
+  const firstRequests = new FirstRequests(app.server as Server) // another one stays open when the app closes, and its clients with it
   const upgrades = new Upgrades()
   const neighbours: Neighbour[] = []
   const { rememberHandler, putBackHandler } = routeHooks(upgrades, settings.errorHandler)

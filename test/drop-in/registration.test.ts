@@ -115,12 +115,14 @@ t.test('registered in one scope it serves that one', async (t) => {
 t.test('one app after another on a server of the application', async (t) => {
   const server = createServer()
   t.teardown(() => { server.close() })
+  const before = [server.listenerCount('connection'), server.listenerCount('request')]
   for (let i = 0; i < 2; i++) {
     const app = await buildApp(t, { options: { server } })
     await app.ready()
     t.equal(server.listenerCount('upgrade'), 1)
     await app.close()
     t.equal(server.listenerCount('upgrade'), 0)
+    t.same([server.listenerCount('connection'), server.listenerCount('request')], before)
   }
 })
 
