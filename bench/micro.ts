@@ -2,9 +2,9 @@
 import Fastify from 'fastify'
 import { bench, do_not_optimize as keep, group, run } from 'mitata'
 import websocketAsync from '../index.js'
-import { writeFrame } from '../lib/frame.js'
-import { receiveLimits, ReceiveQueue } from '../lib/receive-queue.js'
-import { Sender, type SendTransport } from '../lib/sender.js'
+import { writeFrame } from '../lib/send/frame.js'
+import { receiveLimits, ReceiveQueue } from '../lib/receive/receive-queue.js'
+import { Sender, type SendTransport } from '../lib/send/sender.js'
 
 const MANY = 32
 const MESSAGE = 'x'.repeat(125)

@@ -1,0 +1,288 @@
+import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { PerMessageDeflateOptions } from 'ws'
+import { assertNames, badOption, durationOption, type Names } from '../base/validation.js'
+import type { PubSub } from '../topics/bus.js'
+import { assertClose } from '../base/close.js'
+import type { KeepAliveOptions, KeepAliveSettings } from '../connection/keep-alive.js'
+import { originRule, type OriginOption, type OriginRule } from '../upgrade/origin.js'
+import { FRAMES_IN_A_READ, receiveLimits, type Amount, type ReceiveLimits } from '../receive/receive-queue.js'
+import type { SendLimits } from '../send/sender.js'
+
+type UpstreamOptions = NonNullable<WebsocketPluginOptions['options']>
+
+export interface ShutdownOptions {
+  /** The code in the close frame. @default 1001 */
+  readonly code?: number | undefined
+  /** The reason in the close frame, at most 123 bytes. @default 'server shutting down' */
+  readonly reason?: string | undefined
+  /** For how many ms a handler may go on with what it has received before its connection is closed. @default 5000 */
+  readonly grace?: number | undefined
+  /** How many ms all of it takes at most: shortly before, what is left is terminated. @default 8000 */
+  readonly timeout?: number | undefined
+  /** Over how many ms the connections take their turn. @default 0, all at once */
+  readonly spread?: number | undefined
+}
+
+/** Options of the plugin. Times are in ms, sizes in bytes. */
+export interface WebSocketAsyncOptions {
+  /**
+   * Who may open a socket from a browser: `'same-origin'`, `'*'`, an origin, a RegExp, an array of these, or a function. A
+   * request without an Origin header, which is not a browser's, passes. @default 'same-origin'
+   */
+  readonly origin?: OriginOption | undefined
+  /** Above so many connections an upgrade is refused with 503. @default Infinity */
+  readonly maxConnections?: number | undefined
+  /**
+   * Messages that wait to be received, and bytes of memory that they take: above either, reading from TCP is paused, and
+   * resumed at a quarter of both. @default { messages: 64, bytes: 1048576 }
+   */
+  readonly receiveHighWaterMark?: { readonly messages?: number | undefined, readonly bytes?: number | undefined } | undefined
+  /** With so much unsent, in bytes of memory, `sendAsync` waits. @default 65536 */
+  readonly sendHighWaterMark?: number | undefined
+  /** With so much unsent, in bytes of memory, `slowConsumer` applies; a caller that awaits its sends waits before that. @default 16777216 */
+  readonly maxBufferedBytes?: number | undefined
+  /**
+   * At `maxBufferedBytes`: `'close'` the connection with 1013, or `'drop'` the message. @default 'close'
+   */
+  readonly slowConsumer?: 'close' | 'drop' | undefined
+  /** Protocol pings, for every connection; `false` turns them off. */
+  readonly keepAlive?: KeepAliveOptions | false | undefined
+  /** The largest message that is received; a larger one closes the connection with 1009. @default the app's `bodyLimit` */
+  readonly maxPayload?: number | undefined
+  /** The default `timeout` of `receiveMessageAsync`; iteration ignores it. @default Infinity */
+  readonly receiveTimeout?: number | undefined
+  /**
+   * From the upgrade request to its acceptance or its HTTP answer, and how long, but at least 1 s, the client may take nothing
+   * of that answer; then its TCP connection is destroyed. @default 10000
+   */
+  readonly upgradeTimeout?: number | undefined
+  /** How long the peer may take to answer our close frame; then the TCP connection is destroyed. @default 10000 */
+  readonly closeTimeout?: number | undefined
+  /** What `app.close()` does. */
+  readonly shutdown?: ShutdownOptions | undefined
+  /** permessage-deflate (RFC 7692): `true`, or the options of `ws` for it. @default false */
+  readonly compression?: boolean | PerMessageDeflateOptions | undefined
+  /**
+   * A connection comes with an identifier that an open one has: `'replace'` closes the old one with 4409, `'reject'` answers
+   * the new one with 409. @default 'replace'
+   */
+  readonly duplicateIdentifier?: 'replace' | 'reject' | undefined
+  /**
+   * An MQEmitter, such as `mqemitter-redis`, through which what is published reaches the subscribers of other nodes. It stays
+   * yours to close. @default none: this process alone
+   */
+  readonly pubsub?: PubSub | undefined
+  /** Options of the `ws` server, as in `@fastify/websocket`. */
+  readonly options?: UpstreamOptions | undefined
+  /** Called with what a `{ websocket: true }` or `wsHandler` handler throws, as in `@fastify/websocket`. */
+  readonly errorHandler?: WebsocketPluginOptions['errorHandler'] | undefined
+  /** Runs in place of what `@fastify/websocket` does before the app closes, and before the teardown of this plugin. */
+  readonly preClose?: WebsocketPluginOptions['preClose'] | undefined
+}
+
+const NAMES: Names<WebSocketAsyncOptions> = {
+  origin: true,
+  maxConnections: true,
+  receiveHighWaterMark: true,
+  sendHighWaterMark: true,
+  maxBufferedBytes: true,
+  slowConsumer: true,
+  keepAlive: true,
+  maxPayload: true,
+  receiveTimeout: true,
+  upgradeTimeout: true,
+  closeTimeout: true,
+  shutdown: true,
+  compression: true,
+  duplicateIdentifier: true,
+  pubsub: true,
+  options: true,
+  errorHandler: true,
+  preClose: true
+}
+
+/** Names that `app.register()` takes for itself, beside those of a plugin. */
+const REGISTER_NAMES = { prefix: true, logLevel: true, logSerializers: true } as const
+
+const SHUTDOWN_NAMES: Names<ShutdownOptions> = { code: true, reason: true, grace: true, timeout: true, spread: true }
+
+const KEEP_ALIVE_NAMES: Names<KeepAliveOptions> = { interval: true, timeout: true }
+
+const MARK_NAMES: Names<Amount> = { messages: true, bytes: true }
+
+/** The options with every default filled in. */
+export interface Settings {
+  readonly origin: OriginRule
+  readonly maxConnections: number
+  readonly receiveLimits: ReceiveLimits
+  readonly sendLimits: SendLimits
+  readonly slowConsumer: 'close' | 'drop'
+  readonly keepAlive: KeepAliveSettings | null
+  readonly duplicateIdentifier: 'replace' | 'reject'
+  readonly pubsub: PubSub | null
+  readonly receiveTimeout: number
+  readonly upgradeTimeout: number
+  readonly shutdown: Readonly<{ code: number, reason: string, grace: number, timeout: number, spread: number }>
+  readonly errorHandler: WebsocketPluginOptions['errorHandler'] | undefined
+  readonly preClose: WebsocketPluginOptions['preClose'] | undefined
+  readonly server: WebSocketServerOptions
+}
+
+/** What the `ws` server is made with: its types do not name them all. */
+export interface WebSocketServerOptions extends UpstreamOptions {
+  closeTimeout: number
+  maxPayload: number
+  maxPendingAutoPongs?: number
+}
+
+/**
+ * @param bodyLimit the app's, in bytes
+ * @throws FST_WSA_BAD_OPTION, FST_WSA_INVALID_CLOSE
+ */
+export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number): Settings {
+  assertNames(options, { ...NAMES, ...REGISTER_NAMES }, badOption)
+  for (const name of ['errorHandler', 'preClose'] as const) {
+    const value = options[name]
+    if (value !== undefined && typeof value !== 'function') throw badOption(name, 'a function', value)
+  }
+  const { slowConsumer = 'close', duplicateIdentifier = 'replace' } = options
+  if (slowConsumer !== 'close' && slowConsumer !== 'drop') throw badOption('slowConsumer', "'close' or 'drop'", slowConsumer)
+  if (duplicateIdentifier !== 'replace' && duplicateIdentifier !== 'reject') {
+    throw badOption('duplicateIdentifier', "'replace' or 'reject'", duplicateIdentifier)
+  }
+  const mark = readReceiveHighWaterMark(options.receiveHighWaterMark)
+  const server = readServerOptions(options, bodyLimit)
+  return Object.freeze({
+    origin: originRule(options.origin ?? 'same-origin'),
+    maxConnections: amount('maxConnections', options.maxConnections, Infinity),
+    receiveLimits: Object.freeze(receiveLimits(mark, server.maxPayload)),
+    sendLimits: Object.freeze({
+      highWaterMark: amount('sendHighWaterMark', options.sendHighWaterMark, 64 * 1024),
+      maxBufferedBytes: amount('maxBufferedBytes', options.maxBufferedBytes, 16 * 1024 * 1024)
+    }),
+    slowConsumer,
+    duplicateIdentifier,
+    pubsub: readPubSub(options.pubsub),
+    keepAlive: readKeepAlive(options.keepAlive),
+    receiveTimeout: durationOption('receiveTimeout', options.receiveTimeout, Infinity),
+    upgradeTimeout: durationOption('upgradeTimeout', options.upgradeTimeout, 10_000),
+    shutdown: readShutdown(options.shutdown),
+    errorHandler: options.errorHandler,
+    preClose: options.preClose,
+    server
+  })
+}
+
+function amount (name: string, value: number | undefined, byDefault: number): number {
+  if (value === undefined) return byDefault
+  if (value !== Infinity && (!Number.isSafeInteger(value) || value < 1)) throw badOption(name, 'a positive number', value)
+  return value
+}
+
+function readReceiveHighWaterMark (options: WebSocketAsyncOptions['receiveHighWaterMark'] = {}): Amount {
+  assertObject('receiveHighWaterMark', options, MARK_NAMES)
+  return Object.freeze({
+    messages: amount('receiveHighWaterMark.messages', options.messages, 64),
+    bytes: amount('receiveHighWaterMark.bytes', options.bytes, 1024 * 1024)
+  })
+}
+
+function readKeepAlive (options: WebSocketAsyncOptions['keepAlive'] = {}): KeepAliveSettings | null {
+  if (options === false) return null
+  assertObject('keepAlive', options, KEEP_ALIVE_NAMES)
+  const read = (name: 'interval' | 'timeout', byDefault: number) => {
+    const value = finite(`keepAlive.${name}`, durationOption(`keepAlive.${name}`, options[name], byDefault))
+    if (value === 0) throw badOption(`keepAlive.${name}`, 'more than 0', value)
+    return value
+  }
+  return Object.freeze({ interval: read('interval', 25_000), timeout: read('timeout', 20_000) })
+}
+
+function readPubSub (pubsub: PubSub | undefined): PubSub | null {
+  if (pubsub === undefined) return null
+  if (typeof pubsub === 'object' && pubsub !== null && [pubsub.on, pubsub.removeListener, pubsub.emit].every((method) => typeof method === 'function')) return pubsub
+  throw badOption('pubsub', 'an MQEmitter, which has on(), removeListener() and emit()', pubsub)
+}
+
+function assertObject (name: string, value: unknown, names: Readonly<Record<string, true>>): void {
+  if (typeof value !== 'object' || value === null) throw badOption(name, 'an object', value)
+  assertNames(value, names, badOption, `${name}.`)
+}
+
+function finite (name: string, value: number): number {
+  if (value === Infinity) throw badOption(name, 'a finite time', value)
+  return value
+}
+
+function readShutdown (options: ShutdownOptions = {}): Settings['shutdown'] {
+  assertObject('shutdown', options, SHUTDOWN_NAMES)
+  const { code = 1001, reason = 'server shutting down' } = options
+  assertClose(code, reason)
+  const timeout = finite('shutdown.timeout', durationOption('shutdown.timeout', options.timeout, 8_000))
+  const spread = durationOption('shutdown.spread', options.spread, 0)
+  const grace = durationOption('shutdown.grace', options.grace, Math.max(0, Math.min(5_000, timeout - spread)))
+  if (spread + grace > timeout) {
+    throw badOption('shutdown', `spread + grace of at most the timeout (${timeout})`, { spread, grace })
+  }
+  return Object.freeze({ code, reason, grace, timeout, spread })
+}
+
+function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): WebSocketServerOptions {
+  const { noServer, clientTracking, ...server }: UpstreamOptions & { maxPendingAutoPongs?: number } = options.options ?? {}
+  if (noServer !== undefined) throw badOption('options.noServer', 'nothing: the plugin sets it', noServer)
+  if (clientTracking === false) throw badOption('options.clientTracking', 'true: app.close() needs it', clientTracking)
+  const maxPayload = readMaxPayload(options, bodyLimit)
+  return {
+    ...server,
+    // Answers to pings that wait for the network. ws drops the connection at 60, which one write of an honest client
+    // can exceed. So many are in one read of a socket, and they take some MiB.
+    maxPendingAutoPongs: server.maxPendingAutoPongs ?? FRAMES_IN_A_READ,
+    maxFragments: server.maxFragments ?? Math.max(64, Math.ceil(maxPayload / SMALL_FRAGMENT)),
+    maxBufferedChunks: server.maxBufferedChunks ?? Math.max(1024, Math.ceil(maxPayload / SMALL_CHUNK)),
+    maxPayload,
+    closeTimeout: readCloseTimeout(options),
+    perMessageDeflate: readCompression(options)
+  }
+}
+
+/**
+ * A message of the largest size may come in fragments of this size, in bytes, and no more of them. ws keeps for each, however
+ * small, the whole read that it came in. Go's gorilla/websocket and others write 4 KiB.
+ */
+const SMALL_FRAGMENT = 4 * 1024
+
+/** The same for a frame and the reads that it comes in: below what one packet carries. */
+const SMALL_CHUNK = 512
+
+/** ws reads the limit as a 32-bit integer: a larger one would wrap around. */
+const MAX_PAYLOAD = 2 ** 31 - 1
+
+function readCloseTimeout ({ closeTimeout, options }: WebSocketAsyncOptions): number {
+  const { closeTimeout: upstream } = (options ?? {}) as { closeTimeout?: number } // the types do not name it
+  if (closeTimeout !== undefined && upstream !== undefined) {
+    throw badOption('options.closeTimeout', 'only one of closeTimeout and options.closeTimeout', upstream)
+  }
+  return finite('closeTimeout', durationOption('closeTimeout', closeTimeout ?? upstream, 10_000))
+}
+
+function readMaxPayload ({ maxPayload, options }: WebSocketAsyncOptions, bodyLimit: number): number {
+  if (maxPayload !== undefined && options?.maxPayload !== undefined) {
+    throw badOption('options.maxPayload', 'only one of maxPayload and options.maxPayload', options.maxPayload)
+  }
+  const value = maxPayload ?? options?.maxPayload ?? Math.min(bodyLimit, MAX_PAYLOAD)
+  if (!Number.isSafeInteger(value) || value < 1 || value > MAX_PAYLOAD) {
+    throw badOption('maxPayload', `a number of bytes from 1 to ${MAX_PAYLOAD}`, value)
+  }
+  return value
+}
+
+function readCompression ({ compression, options }: WebSocketAsyncOptions): boolean | PerMessageDeflateOptions {
+  if (compression !== undefined && options?.perMessageDeflate !== undefined) {
+    throw badOption('options.perMessageDeflate', 'only one of compression and options.perMessageDeflate', options.perMessageDeflate)
+  }
+  const value = compression ?? options?.perMessageDeflate ?? false
+  if (typeof value !== 'boolean' && (typeof value !== 'object' || value === null)) {
+    throw badOption('compression', 'a boolean or an object', value)
+  }
+  return value
+}

@@ -1,0 +1,164 @@
+import { install } from '@sinonjs/fake-timers'
+import t, { type Test } from 'tap'
+import { KeepAlive, type KeepAliveSettings } from '../../lib/connection/keep-alive.js'
+import { Rounds } from '../../lib/connection/timer-wheel.js'
+
+/** A keep-alive over a peer that the test plays, on a fake clock. */
+function play (t: Test, settings: KeepAliveSettings | null = { interval: 1000, timeout: 500 }) {
+  const clock = install({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] })
+  t.teardown(() => clock.uninstall())
+  const log: string[] = []
+  const peer = { inboundBytes: 0, isPaused: false, isHeard: false, lastPing: '' }
+  const keepAlive = new KeepAlive({
+    get inboundBytes () { return peer.inboundBytes },
+    get isPaused () { return peer.isPaused },
+    listen: () => { peer.isHeard = true },
+    ping (payload) {
+      peer.lastPing = payload
+      log.push(`ping ${clock.now}`)
+    },
+    look: () => { log.push(`look ${clock.now}`) },
+    terminate () {
+      log.push(`terminate ${clock.now}`)
+      keepAlive.stop()
+    }
+  }, settings, settings && new Rounds(settings.interval / 2, 1))
+  keepAlive.start()
+  const speak = () => { peer.inboundBytes++ }
+  const pong = () => {
+    speak()
+    if (peer.isHeard) keepAlive.pongOnReceive(peer.lastPing)
+  }
+  return { clock, log, peer, keepAlive, speak, pong }
+}
+
+t.test('a silent peer is pinged, and cut off within interval + timeout', async (t) => {
+  const { clock, log } = play(t)
+  clock.tick(10_000)
+  t.same(log, ['ping 1000', 'terminate 1500'])
+  t.equal(clock.countTimers(), 0)
+})
+
+t.test('whenever a peer falls silent, it is noticed within interval + timeout', async (t) => {
+  for (let last = 0; last < 3000; last += 50) {
+    const { clock, log, speak } = play(t)
+    for (let now = 0; now <= last; now += 50) {
+      speak()
+      clock.tick(50)
+    }
+    clock.tick(10_000)
+    const end = Number(log.at(-1)?.split(' ')[1])
+    t.ok(end > last && end <= last + 50 + 1500, `fell silent at ${last}, cut off at ${end}`)
+    clock.uninstall()
+  }
+})
+
+t.test('a peer that answers lives, and is pinged once in an interval', async (t) => {
+  const { clock, log, pong, keepAlive } = play(t)
+  for (let i = 0; i < 3; i++) {
+    clock.tick(1000)
+    clock.tick(7)
+    pong()
+  }
+  clock.tick(999)
+  t.equal(keepAlive.latency, 7)
+  t.same(log, ['ping 1000', 'ping 2007', 'ping 3014'])
+})
+
+t.test('a peer that speaks but does not pong lives', async (t) => {
+  const { clock, log, speak } = play(t)
+  for (let i = 0; i < 100; i++) {
+    clock.tick(300)
+    speak()
+  }
+  t.notMatch(log.join(), /terminate/)
+})
+
+t.test('a peer that pongs once and then dies is noticed within interval + timeout', async (t) => {
+  const { clock, log, pong } = play(t)
+  clock.tick(1000)
+  clock.tick(100)
+  pong()
+  clock.tick(10_000)
+  t.same(log, ['ping 1000', 'ping 2100', 'terminate 2600'])
+})
+
+t.test('a deadline that fires late gives one more round', async (t) => {
+  const { clock, log, pong } = play(t)
+  clock.tick(1000)
+  clock.jump(5_000) // the event loop was blocked
+  t.same(log, ['ping 1000'])
+  clock.tick(10)
+  pong()
+  clock.tick(999)
+  t.notMatch(log.join(), /terminate/)
+})
+
+t.test('a deadline that fires late does not spare a dead peer', async (t) => {
+  const { clock, log } = play(t)
+  clock.tick(1000)
+  clock.jump(5_000)
+  t.notMatch(log.join(), /terminate/)
+  clock.tick(600)
+  t.match(log.at(-1), /terminate/)
+})
+
+t.test('while reading is paused, only the pong tells', async (t) => {
+  await t.test('the look finds it', async (t) => {
+    const { clock, log, peer, pong } = play(t)
+    peer.isPaused = true
+    clock.tick(1000)
+    t.same(log, ['ping 1000', 'look 1000'])
+    peer.isPaused = false // the look has resumed reading
+    pong()
+    clock.tick(500)
+    t.notMatch(log.join(), /terminate/)
+  })
+  await t.test('the look finds only what was waiting', async (t) => {
+    const { clock, log, peer, speak } = play(t)
+    peer.isPaused = true
+    clock.tick(1000)
+    peer.isPaused = false
+    speak()
+    clock.tick(500)
+    t.same(log.at(-1), 'terminate 1500')
+  })
+  await t.test('the look finds more than it admits: nothing is known', async (t) => {
+    const { clock, log, peer } = play(t)
+    peer.isPaused = true
+    clock.tick(60_000)
+    t.notMatch(log.join(), /terminate/)
+    t.ok(log.filter((line) => line.startsWith('ping')).length > 50, 'it is pinged all the same, for a write may fail')
+  })
+  await t.test('reading is resumed: the deadline starts again', async (t) => {
+    const { clock, log, peer, keepAlive } = play(t)
+    peer.isPaused = true
+    clock.tick(1490)
+    peer.isPaused = false
+    keepAlive.readingOnResume()
+    clock.tick(499)
+    t.notMatch(log.join(), /terminate/)
+    clock.tick(2)
+    t.match(log.at(-1), /terminate/)
+  })
+})
+
+t.test('ping() measures the round trip', async (t) => {
+  const { clock, peer, keepAlive } = play(t, null)
+  t.equal(keepAlive.latency, null)
+  const first = keepAlive.ping(1000)
+  clock.tick(10)
+  const second = keepAlive.ping(Infinity)
+  clock.tick(10)
+  keepAlive.pongOnReceive('nothing of ours')
+  keepAlive.pongOnReceive(peer.lastPing)
+  t.same(await Promise.all([first, second]), [20, 10], 'one pong answers both')
+  t.equal(keepAlive.latency, 10)
+  const late = keepAlive.ping(100)
+  clock.tick(100)
+  t.equal(await late, null)
+  const ended = keepAlive.ping(Infinity)
+  keepAlive.stop()
+  t.equal(await ended, null)
+  t.equal(clock.countTimers(), 0)
+})

@@ -1,0 +1,110 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { firstFrame, unmask, type Rest } from '../../lib/receive/unmask.js'
+
+interface Frame {
+  readonly isMasked: boolean
+  readonly mask: Buffer
+  readonly payload: Buffer
+  readonly start: number
+  readonly end: number
+}
+
+/** The frames in the bytes, as RFC 6455, section 5.2, has them. */
+function framesOf (bytes: Buffer): Frame[] {
+  const frames: Frame[] = []
+  for (let start = 0, end; start < bytes.length; start = end) {
+    const short = bytes.readUInt8(start + 1) & 0x7f
+    const isMasked = bytes.readUInt8(start + 1) >= 0x80
+    const [length, sized] = short < 126
+      ? [short, 2]
+      : short === 126 ? [bytes.readUInt16BE(start + 2), 4] : [Number(bytes.readBigUInt64BE(start + 2)), 10]
+    const from = start + sized + (isMasked ? 4 : 0)
+    end = from + length
+    const mask = isMasked ? bytes.subarray(from - 4, from) : Buffer.alloc(4)
+    frames.push({ isMasked, mask, payload: Buffer.from(bytes.subarray(from, end).map((byte, i) => byte ^ mask[i % 4]!)), start, end })
+  }
+  return frames
+}
+
+function frame (size: number, mask: Uint8Array | null, seed: number): Buffer {
+  const header = size < 126 ? [size] : size < 65_536 ? [126, size >> 8, size & 0xff] : [127, 0, 0, 0, 0, size >>> 24, size >> 16 & 0xff, size >> 8 & 0xff, size & 0xff]
+  header[0]! |= mask === null ? 0 : 0x80
+  return Buffer.concat([Buffer.from([0x82, ...header]), mask ?? Buffer.alloc(0), Buffer.from(Array.from({ length: size }, (_, i) => i * 31 + seed))])
+}
+
+const stream = fc.record({
+  frames: fc.array(fc.record({
+    size: fc.oneof(fc.nat(300), fc.constantFrom(0, 1, 31, 32, 33, 125, 126, 127, 65_535, 65_536, 70_000)),
+    mask: fc.option(fc.uint8Array({ minLength: 4, maxLength: 4 }), { freq: 10 }),
+    seed: fc.nat(255)
+  }), { minLength: 1, maxLength: 20 }),
+  cuts: fc.array(fc.nat(), { maxLength: 20 }),
+  offset: fc.nat(9) // of a read in its memory
+})
+
+/** What the reads say afterwards, together, and where they were cut. */
+function readAll (bytes: Buffer, cuts: number[], offset: number): { after: Buffer, places: number[] } {
+  const places = [0, ...cuts.map((cut) => cut % bytes.length).sort((a, b) => a - b), bytes.length]
+  let rest: Rest = 0
+  const chunks = places.slice(1).map((to, i) => {
+    const part = bytes.subarray(places[i], to)
+    const chunk = Buffer.from(new ArrayBuffer(offset + part.length + 3)).subarray(offset, offset + part.length)
+    part.copy(chunk)
+    if (chunk.length > 0) rest = unmask(chunk, rest)
+    return chunk
+  })
+  return { after: Buffer.concat(chunks), places }
+}
+
+t.test('however the bytes are split, every frame says what it said, and those in one read are not masked any more', (t) => {
+  let unmasked = 0
+  fc.assert(fc.property(stream, ({ frames, cuts, offset }) => {
+    const bytes = Buffer.concat(frames.map(({ size, mask, seed }) => frame(size, mask, seed)))
+    const { after, places } = readAll(bytes, cuts, offset)
+    const [before, now] = [framesOf(bytes), framesOf(after)]
+    if (now.length !== before.length) throw new Error('there are other frames')
+    for (const [i, { mask, payload, start, end, isMasked }] of now.entries()) {
+      const old = before[i]!
+      if (!payload.equals(old.payload) || isMasked !== old.isMasked || start !== old.start || end !== old.end) throw new Error(`frame ${i} says something else`)
+      const isWhole = !places.some((place) => start < place && place < end)
+      if (isWhole && payload.length >= 32) {
+        if (mask.some((byte) => byte !== 0)) throw new Error(`frame ${i} is masked still`)
+        unmasked++
+      } else if (!after.subarray(start, end).equals(bytes.subarray(start, end))) {
+        throw new Error(`frame ${i} was to be left alone`)
+      }
+    }
+  }), { numRuns: 1000 })
+  t.ok(unmasked > 1000)
+  t.end()
+})
+
+t.test('however the bytes are split, the first frame of each part ends where it does', (t) => {
+  fc.assert(fc.property(stream, ({ frames, cuts }) => {
+    const bytes = Buffer.concat(frames.map(({ size, mask, seed }) => frame(size, mask, seed)))
+    const ends = framesOf(bytes).map(({ end }) => end)
+    const places = [...cuts.map((cut) => cut % bytes.length), bytes.length].sort((a, b) => a - b)
+    const found: number[] = []
+    let rest: Rest = 0
+    for (let at = 0; at < bytes.length;) {
+      const chunk = bytes.subarray(at, places.find((place) => place > at))
+      const end: Rest = firstFrame(chunk, rest)
+      const isThere = typeof end === 'number' && end <= chunk.length
+      at += isThere ? end : chunk.length
+      if (isThere) found.push(at)
+      rest = typeof end === 'number' ? Math.max(0, end - chunk.length) : end
+    }
+    if (found.join() !== ends.join()) throw new Error(`found ${found}`)
+  }), { numRuns: 1000 })
+  t.pass('no counterexample')
+  t.end()
+})
+
+t.test('what is no frame does no harm', (t) => {
+  fc.assert(fc.property(fc.array(fc.uint8Array({ minLength: 1, maxLength: 100 }), { maxLength: 50 }), (chunks) => {
+    chunks.reduce<Rest>((rest, chunk) => unmask(Buffer.from(chunk), rest), 0)
+  }), { numRuns: 3000 })
+  t.pass('nothing is thrown')
+  t.end()
+})

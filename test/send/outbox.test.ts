@@ -1,0 +1,294 @@
+import { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
+import t from 'tap'
+import { Batch } from '../../lib/send/batch.js'
+import { Publication } from '../../lib/send/frame.js'
+import { Outbox } from '../../lib/send/outbox.js'
+
+/**
+ * An outbox over a stream of the test's: `writes` are what the network took, `stall()` keeps it from taking more. A stream that
+ * hands things on keeps what it was given.
+ */
+function play (stream: Duplex, isKept = false) {
+  const writes: Buffer[] = []
+  const given: Buffer[] = []
+  let release: (() => void)[] | undefined
+  Object.assign(stream, { _writev: null }) // a socket's own would go to the system
+  stream._write = (chunk: Buffer, _encoding, done) => {
+    const take = () => {
+      writes.push(isKept ? chunk : Buffer.from(chunk))
+      done()
+    }
+    given.push(chunk)
+    if (release === undefined) take()
+    else release.push(take)
+  }
+  const count = { bufferedAmount: 0, sentMessages: 0, sentBytes: 0 }
+  const outbox = new Outbox(count, stream)
+  return {
+    writes,
+    given,
+    count,
+    outbox,
+    send: (data: string | Buffer, onFlushed?: () => void) => outbox.send(data, Buffer.byteLength(data), true, onFlushed),
+    stall: () => { release = [] },
+    goOn: () => {
+      const waiting = release ?? []
+      release = undefined
+      for (const take of waiting) take()
+    }
+  }
+}
+
+const turn = () => new Promise<void>((resolve) => { setImmediate(resolve) })
+
+/** The payloads in what was written, of messages below 64 KiB. */
+function payloads (writes: Buffer[]): string[] {
+  const bytes = Buffer.concat(writes)
+  const found: string[] = []
+  for (let at = 0; at < bytes.length;) {
+    const isExtended = bytes[at + 1] === 126
+    const size = isExtended ? bytes.readUInt16BE(at + 2) : bytes[at + 1] as number
+    const start = at + (isExtended ? 4 : 2)
+    found.push(`${bytes[at] === 0x81 ? 'text' : 'binary'} ${bytes.toString('utf8', start, start + size)}`)
+    at = start + size
+  }
+  return found
+}
+
+for (const [name, newStream] of [['a socket', () => new Socket()], ['another stream', () => new Duplex({ read () {} })]] as const) {
+  t.test(`over ${name} the first goes out at once, and what follows in that turn goes out together`, async (t) => {
+    const { writes, send, count } = play(newStream())
+    send('first')
+    t.same(payloads(writes), ['text first'])
+    send('zwölf')
+    send(Buffer.from('three'))
+    send('x'.repeat(300))
+    t.equal(writes.length, 1)
+    await turn()
+    t.equal(writes.length, 2)
+    t.same(payloads(writes), ['text first', 'text zwölf', 'binary three', `text ${'x'.repeat(300)}`])
+    t.match(count, { sentMessages: 4, sentBytes: 5 + 6 + 5 + 300 })
+  })
+}
+
+t.test('where answers to many are expected, the first waits for the others', async (t) => {
+  const { writes, send, outbox } = play(new Socket())
+  outbox.expectAnswers(true)
+  send('a')
+  send('b')
+  t.equal(outbox.bufferedAmount, 6)
+  await turn()
+  t.equal(writes.length, 1)
+  t.equal(outbox.bufferedAmount, 0)
+  outbox.expectAnswers(false)
+  send('c')
+  t.equal(writes.length, 2)
+})
+
+t.test('a call that waits for room has everything before it written', async (t) => {
+  const { writes, send } = play(new Socket())
+  send('a')
+  send('b')
+  const flushed = new Promise<void>((resolve) => send('c', resolve))
+  t.same(payloads(writes), ['text a', 'text b', 'text c'])
+  await flushed
+  t.equal(writes.length, 2)
+})
+
+t.test('bytes may be changed after the call, up to the size at which they are no longer copied', async (t) => {
+  const { writes, given, send } = play(new Socket())
+  send('first')
+  const small = Buffer.from('small')
+  send(small)
+  small.fill('!')
+  const large = Buffer.alloc(20_000, 'x')
+  send(large)
+  t.same(payloads(writes.slice(0, 2)), ['text first', 'binary small'], 'what was gathered goes first')
+  t.equal(given[3]?.buffer, large.buffer)
+  t.equal(given[3]?.byteOffset, large.byteOffset)
+})
+
+t.test('memory that the network has not taken yet is not written to again', async (t) => {
+  const { writes, send, stall, goOn } = play(new Socket())
+  stall()
+  send('aaaa')
+  await turn()
+  send('bbbb')
+  await turn()
+  const { writes: others, send: sendOther } = play(new Socket())
+  sendOther('cccc')
+  await turn()
+  goOn()
+  await turn()
+  t.same(payloads(writes), ['text aaaa', 'text bbbb'])
+  t.same(payloads(others), ['text cccc'])
+})
+
+const LONG = 40_000 // too long for Node's pool
+
+t.test('memory that the network took at once serves the next long write', async (t) => {
+  const { given, writes, send } = play(new Socket())
+  for (const letter of ['a', 'b']) {
+    send(letter.repeat(LONG))
+    await turn()
+  }
+  t.equal(given[0]?.buffer, given[1]?.buffer)
+  t.equal(given[0]?.byteOffset, given[1]?.byteOffset)
+  t.same(payloads(writes), ['a', 'b'].map((letter) => `text ${letter.repeat(LONG)}`))
+})
+
+for (const size of [4, LONG]) {
+  t.test(`sockets that take nothing keep no more memory than what waits in them, in writes of ${size} bytes`, async (t) => {
+    const sockets = Array.from({ length: 100 }, () => play(new Socket()))
+    for (const [i, { send, stall }] of sockets.entries()) {
+      stall()
+      send(`${i}`.padEnd(size, '.'))
+    }
+    const kept = new Set(sockets.map(({ given: [bytes] }) => bytes!.buffer))
+    const bytes = [...kept].reduce((sum, { byteLength }) => sum + byteLength, 0)
+    t.ok(bytes <= 100 * size * 1.5 + 256 * 1024, `${bytes} bytes`)
+    for (const { goOn } of sockets) goOn()
+    t.same(sockets.flatMap(({ writes }) => payloads(writes)), sockets.map((_, i) => `text ${`${i}`.padEnd(size, '.')}`))
+  })
+
+  t.test(`a socket for TLS, which takes nothing at once, has no more memory than what is written, in writes of ${size} bytes`, async (t) => {
+    const { given, writes, send, stall, goOn } = play(new TLSSocket(new Socket()))
+    for (let i = 0; i < 100; i++) {
+      stall()
+      send(`${i}`.padEnd(size, '.'))
+      await turn()
+      goOn()
+    }
+    const bytes = [...new Set(given.map(({ buffer }) => buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
+    t.ok(bytes <= 100 * (size + 10) + 128 * 1024, `${bytes} bytes`)
+    t.same(payloads(writes), Array.from({ length: 100 }, (_, i) => `text ${`${i}`.padEnd(size, '.')}`))
+  })
+}
+
+t.test('a short write that the network does not take keeps no memory of long ones', async (t) => {
+  const shorts: Buffer[] = []
+  for (let i = 0; i < 50; i++) {
+    const [short, long] = [play(new Socket()), play(new Socket())]
+    short.stall()
+    long.stall()
+    short.send('short')
+    long.send('x'.repeat(60_000))
+    shorts.push(...short.given)
+  }
+  const bytes = [...new Set(shorts.map(({ buffer }) => buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
+  t.ok(bytes <= 2 * Buffer.poolSize, `${bytes} bytes`)
+})
+
+t.test('a socket in which bytes wait has no more memory than they need', async (t) => {
+  const { given, send, stall, goOn } = play(new Socket())
+  stall()
+  for (let i = 0; i < 20; i++) {
+    send('x'.repeat(50_000))
+    await turn()
+  }
+  goOn()
+  const bytes = [...new Set(given.map(({ buffer }) => buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
+  t.ok(bytes < 20 * 50_010 + 128 * 1024, `${bytes} bytes`)
+})
+
+t.test('memory is not shared with a stream that may hand it on', async (t) => {
+  class SocketOfOthers extends Socket {}
+  for (const stream of [new Duplex({ read () {} }), new TLSSocket(new Socket()), new SocketOfOthers()]) {
+    const { writes, send } = play(stream, true)
+    for (const letter of ['a', 'b']) {
+      send(letter)
+      await turn()
+      send(letter.repeat(LONG))
+      await turn()
+    }
+    t.same(payloads(writes), ['a', 'b'].flatMap((letter) => [`text ${letter}`, `text ${letter.repeat(LONG)}`]))
+  }
+})
+
+t.test('more than 64 KiB goes out in several writes, in order', async (t) => {
+  const { writes, send } = play(new Socket())
+  writes.length = 0
+  const sent = Array.from({ length: 50 }, (_, i) => `${i} `.padEnd(7_000, '.'))
+  for (const data of sent) send(data)
+  await turn()
+  t.ok(writes.length > 3 && writes.length < 10, String(writes.length))
+  t.ok(writes.every((write) => write.length < 80 * 1024))
+})
+
+t.test('a publication that goes out alone is written as it is, to all alike', async (t) => {
+  const publication = new Publication('→ all')
+  const [one, other] = [play(new Socket()), play(new Socket())]
+  one.outbox.publish(publication)
+  other.outbox.publish(publication)
+  t.equal(one.outbox.bufferedAmount, publication.frame.length)
+  await turn()
+  t.same(payloads(one.writes), ['text → all'])
+  t.equal(one.given[0]?.buffer, other.given[0]?.buffer, 'the same memory')
+  t.equal(one.given[0]?.byteOffset, other.given[0]?.byteOffset)
+  t.match(one.count, { sentMessages: 1, sentBytes: 7 })
+  t.equal(one.outbox.bufferedAmount, 0)
+})
+
+t.test('publications go out together with what else is sent in that turn, in order', async (t) => {
+  const { outbox, send, writes } = play(new Socket())
+  outbox.expectAnswers(true)
+  send('a')
+  outbox.publish(new Publication('b'))
+  outbox.publish(new Publication(Buffer.from('c')))
+  send('d')
+  await turn()
+  t.equal(writes.length, 1)
+  t.same(payloads(writes), ['text a', 'text b', 'binary c', 'text d'])
+})
+
+t.test('a large publication is not copied, and goes after what was gathered', async (t) => {
+  const { outbox, writes, given } = play(new Socket())
+  const large = new Publication('x'.repeat(60_000))
+  outbox.publish(new Publication('a'))
+  outbox.publish(large)
+  t.same(payloads(writes), ['text a', `text ${'x'.repeat(60_000)}`])
+  t.equal(given[1]?.buffer, large.frame.buffer)
+})
+
+t.test('a write that has to wait keeps no more memory than is counted', async (t) => {
+  const { outbox, count, given, send, stall, goOn } = play(new Socket())
+  stall()
+  send('the network does not take this yet')
+  for (let i = 0; i < 50; i++) {
+    if (i % 2 === 0) send('x')
+    else outbox.publish(new Publication('x'))
+    await turn()
+    count.bufferedAmount = 36 + 3 * (i + 1) // as ws counts what waits in the stream
+  }
+  t.ok(outbox.cost >= 50 * 100 && outbox.cost <= 50 * 1000, `${outbox.cost} bytes`)
+  goOn()
+  await turn()
+  t.equal(given.length, 51)
+  t.ok(given.slice(1).every(({ length, buffer }) => buffer.byteLength === length), 'none is a part of the pool of Buffer')
+  count.bufferedAmount = 0
+  t.equal(outbox.cost, 0)
+})
+
+t.test('messages that have waited go out in one write, after what was gathered', async (t) => {
+  const { outbox, writes, send, count } = play(new Socket())
+  const batch = new Batch(true)
+  for (const data of ['b', 'c', 'd']) batch.add(data, 1)
+  send('first')
+  send('a')
+  const flushed = new Promise<void>((resolve) => outbox.sendBatch(batch, resolve))
+  t.same(writes.length, 3)
+  t.same(payloads(writes), ['text first', 'text a', 'text b', 'text c', 'text d'])
+  await flushed
+  t.match(count, { sentMessages: 5, sentBytes: 5 + 1 + 3 })
+})
+
+t.test('bytes that were published may be changed', (t) => {
+  const bytes = Buffer.from('as it was')
+  const publication = new Publication(bytes)
+  bytes.fill('!')
+  t.equal(String(publication.data), 'as it was')
+  t.equal(publication.frame.toString('utf8', 2), 'as it was')
+  t.end()
+})

@@ -1,0 +1,422 @@
+import { EventEmitter } from 'node:events'
+import { install } from '@sinonjs/fake-timers'
+import Fastify from 'fastify'
+import mqemitter from 'mqemitter'
+import t, { type Test } from 'tap'
+import { Bus, type PublicationGap, type PubSub } from '../../lib/topics/bus.js'
+import { fromWire, toWire } from '../../lib/topics/envelope.js'
+import { captureLog, messagesOf } from '../fixtures/log.js'
+
+type Call = { name: 'on' | 'removeListener' | 'emit', topic: string, message?: { topic: string }, answer: (error?: Error) => void }
+
+/** An emitter that does nothing by itself: the test answers what it is asked. */
+class ManualEmitter implements PubSub {
+  readonly state = new EventEmitter()
+  readonly calls: Call[] = []
+  readonly listeners: { topic: string, listener: Parameters<PubSub['on']>[1] }[] = []
+
+  on (topic: string, listener: Parameters<PubSub['on']>[1], answer: () => void): void {
+    this.listeners.push({ topic, listener })
+    this.calls.push({ name: 'on', topic, answer })
+  }
+
+  removeListener (topic: string, listener: unknown, answer: () => void): void {
+    this.listeners.splice(this.listeners.findIndex((each) => each.listener === listener), 1)
+    this.calls.push({ name: 'removeListener', topic, answer })
+  }
+
+  emit (message: { topic: string }, answer: (error?: Error) => void): void {
+    this.calls.push({ name: 'emit', topic: message.topic, message, answer })
+  }
+
+  /** The next call, that it has the name. */
+  next (name: Call['name']): Call {
+    const call = this.calls.shift()
+    if (call?.name !== name) throw new Error(`${name} was expected, and ${call?.name} called`)
+    return call
+  }
+
+  /** What another node, or somebody else, sends on the topic. */
+  arrive (topic: string, message: object): void {
+    for (const each of this.listeners) {
+      if (each.topic === toWire(topic) || each.topic === toWire('#')) each.listener({ topic: toWire(topic), ...message }, () => {})
+    }
+  }
+
+  /** The calls that wait, and forgets them. */
+  takeAll (): string[] {
+    return this.calls.splice(0).map(({ name, topic }) => `${name} ${fromWire(topic)}`)
+  }
+}
+
+/** A bus, what it received, and what it logged. The clock stands still. */
+function newBus <Emitter extends PubSub> (t: Test, emitter: Emitter, maxPendingBytes = 1_000_000) {
+  const { lines, logger } = captureLog()
+  const received: [string, string | Buffer][] = []
+  const gaps: PublicationGap[] = []
+  const bus = new Bus(emitter, maxPendingBytes, {
+    receive: (topic, data) => received.push([topic, data]),
+    gap: (gap) => gaps.push(gap)
+  }, Fastify({ logger }).log)
+  t.teardown(() => bus.close())
+  return { bus, emitter, received, gaps, lines }
+}
+
+function fakeClock (t: Test) {
+  const clock = install({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] })
+  t.teardown(() => { clock.uninstall() })
+  return clock
+}
+
+t.test('nodes hear each other, in order, and nobody hears oneself', async (t) => {
+  const emitter = mqemitter()
+  const [a, b] = [newBus(t, emitter), newBus(t, emitter)]
+  for (const { bus } of [a, b]) t.equal(await bus.join('room'), 'ok')
+  const bytes = Buffer.from([0, 255, 128])
+  t.same(await Promise.all([a.bus.publish('room', 'one'), a.bus.publish('room', bytes), a.bus.publish('room', ''), a.bus.publish('room', Buffer.alloc(0)), b.bus.publish('room', 'two')]), Array(5).fill('ok'))
+  t.same(b.received, [['room', 'one'], ['room', bytes], ['room', ''], ['room', Buffer.alloc(0)]])
+  t.same(a.received, [['room', 'two']])
+  a.bus.leave('room')
+  await b.bus.publish('room', 'three')
+  t.equal(a.received.length, 1, 'what comes after the end of a subscription is ignored')
+  t.same([...a.gaps, ...b.gaps], [])
+})
+
+t.test('what matches several subscriptions, or comes again, is received once', async (t) => {
+  const emitter = mqemitter()
+  const [a, b] = [newBus(t, emitter), newBus(t, emitter)]
+  for (const topic of ['room/1', 'room/+', '#']) await b.bus.join(topic)
+  const copies: { topic: string }[] = []
+  emitter.on('#', (message, done) => {
+    copies.push({ ...message })
+    done()
+  })
+  await a.bus.publish('room/1', 'once')
+  for (const copy of copies.splice(0)) emitter.emit(copy)
+  await a.bus.publish('room/1', 'more')
+  t.same(b.received, [['room/1', 'once'], ['room/1', 'more']])
+  t.same(b.gaps, [])
+})
+
+t.test('what is special to a broker is not, in a topic', async (t) => {
+  const emitter = mqemitter()
+  const [a, b] = [newBus(t, emitter), newBus(t, emitter)]
+  const topics: string[] = []
+  const { on } = emitter
+  emitter.on = (topic, ...rest) => {
+    topics.push(topic)
+    return on.call(emitter, topic, ...rest)
+  }
+  for (const topic of ['room/*', 'room/[^a]?\\/+', '%2a', '50%']) await b.bus.join(topic)
+  t.notOk(topics.some((topic) => /[*?[\]\\^]/.test(topic)))
+  t.ok(topics.every((topic) => topic.startsWith('fastify-websocket-async/')), 'it is apart from what others send')
+  for (const topic of ['room/*', 'room/x', 'room/[^a]?\\/b', '%2a', '*', '50%']) await a.bus.publish(topic, topic)
+  t.same(b.received.map(([topic, data]) => [topic, data]), ['room/*', 'room/[^a]?\\/b', '%2a', '50%'].map((topic) => [topic, topic]))
+})
+
+t.test('what others send through the emitter is not taken for a publication', (t) => {
+  const { bus, emitter, received, gaps } = newBus(t, new ManualEmitter())
+  bus.join('room')
+  const envelope = { node: 'other', sequence: 0, count: 1, text: 'x' }
+  const wrong = [
+    {}, { ...envelope, text: undefined }, { ...envelope, text: 42 }, { ...envelope, node: 1 },
+    ...['1', 1e308, -1, 0.5, NaN].flatMap((value) => [{ ...envelope, count: value }, { ...envelope, sequence: value }]),
+    { ...envelope, topic: 'room' }, { ...envelope, topic: 'fastify-websocket-async/' }, { ...envelope, topic: 1 }
+  ]
+  for (const message of wrong) emitter.arrive('room', message)
+  t.same(received, [])
+  emitter.arrive('room', envelope)
+  t.same(received, [['room', 'x']])
+  t.same(gaps, [])
+  t.end()
+})
+
+t.test('a gap in what another node publishes on a topic is told, with its size', (t) => {
+  const [sender, receiver] = [newBus(t, new ManualEmitter()), newBus(t, new ManualEmitter())]
+  receiver.bus.join('a')
+  receiver.bus.join('#')
+  const publish = (topic: string, isLost = false) => {
+    sender.bus.publish(topic, 'x')
+    const { message, answer } = sender.emitter.next('emit')
+    answer()
+    if (!isLost) receiver.emitter.arrive(topic, message!)
+  }
+  publish('b')
+  publish('a', true) // before the first: nobody knows
+  publish('a')
+  publish('b')
+  publish('a')
+  t.same(receiver.gaps, [])
+  for (let i = 0; i < 3; i++) publish('a', true)
+  publish('b')
+  t.same(receiver.gaps, [])
+  publish('a')
+  t.same(receiver.gaps, [{ topic: 'a', missed: 3 }])
+  publish('a')
+  publish('b', true)
+  publish('b')
+  t.same(receiver.gaps, [{ topic: 'a', missed: 3 }, { topic: 'b', missed: 1 }])
+  t.equal(receiver.received.length, 8)
+  t.end()
+})
+
+t.test('joining waits for the confirmation, however often, and leaving takes the listener away', async (t) => {
+  const { bus, emitter } = newBus(t, new ManualEmitter())
+  const states: unknown[] = []
+  const joined = Promise.all([bus.join('a'), bus.join('a')].map((state) => state.then((value) => states.push(value))))
+  await null
+  t.same(states, [])
+  emitter.next('on').answer()
+  await joined
+  t.same(states, ['ok', 'ok'])
+  t.equal(await bus.join('a'), 'ok')
+  t.equal(emitter.calls.length, 0, 'it is subscribed to once')
+  bus.leave('a')
+  bus.leave('a')
+  emitter.next('removeListener').answer()
+  t.same([emitter.calls.length, emitter.listeners.length], [0, 0])
+})
+
+const code = 'FST_WSA_BUS_LOST'
+
+t.test('a broker that does not answer is lost: nothing waits for it or is kept for it, and it is found by itself', async (t) => {
+  const clock = fakeClock(t)
+  const { bus, emitter, lines, received } = newBus(t, new ManualEmitter())
+  const [joined, left, published] = [bus.join('a'), bus.join('b'), bus.publish('a', 'x')]
+  const [first, , third] = emitter.calls.splice(0)
+  await clock.tickAsync(2000)
+  t.same(lines, [])
+  await clock.tickAsync(250)
+  t.match(await joined, { code, message: /within 2000 ms/ })
+  t.match(await published, { code })
+  t.match(lines, [{ level: 40, msg: 'websocket bus lost', err: { code } }])
+
+  t.match(await bus.publish('a', 'y'), { code }, 'at once')
+  for (const topic of ['a', 'c']) t.match(await bus.join(topic), { code }, 'at once')
+  for (let i = 0; i < 1000; i++) {
+    bus.join(`room/${i}`)
+    bus.leave(`room/${i}`)
+  }
+  t.same(emitter.calls, [], 'the emitter is told nothing that it would have to keep')
+  bus.leave('b')
+  t.same(emitter.takeAll(), ['removeListener b'], 'but for the end of what it knows')
+  first?.answer() // perhaps it has only given up
+  third?.answer()
+
+  await clock.tickAsync(1000)
+  const probe = emitter.next('emit')
+  t.equal(probe.topic, 'fastify-websocket-async/')
+  await clock.tickAsync(500)
+  probe.answer()
+  t.equal(lines.length, 2)
+  t.match(lines[1], { level: 30, msg: 'websocket bus found', unpublished: 1, duration: 1500 })
+  t.same(emitter.calls.map(({ name, topic }) => `${name} ${fromWire(topic)}`), ['removeListener a', 'on a', 'on c'], 'what it has not confirmed it is told, once more')
+  for (const { answer } of emitter.calls.splice(0)) answer()
+  for (const topic of ['a', 'c']) t.equal(await bus.join(topic), 'ok')
+  emitter.arrive('a', { node: 'other', sequence: 0, count: 1, text: 'z' })
+  t.same(received, [['a', 'z']])
+  const again = bus.publish('a', 'x')
+  emitter.next('emit').answer()
+  t.equal(await again, 'ok')
+  t.match(await left, { code })
+  t.equal(clock.countTimers(), 0, 'there is no timer left')
+})
+
+t.test('a broker that refuses is asked again every second, one that is silent twice a minute', async (t) => {
+  const clock = fakeClock(t)
+  const { emitter, lines } = newBus(t, new ManualEmitter())
+  emitter.state.emit('error', new Error('connect ECONNREFUSED'))
+  emitter.state.emit('error', new Error('connect ECONNREFUSED'))
+  emitter.next('emit').answer(new Error('Stream is not writable'))
+  await clock.tickAsync(0)
+  t.match(lines, [{ msg: 'websocket bus failed' }, { level: 40, msg: 'websocket bus lost', err: { code, message: /ECONNREFUSED/ } }])
+  for (let i = 0; i < 3; i++) {
+    await clock.tickAsync(999)
+    t.equal(emitter.calls.length, 0)
+    await clock.tickAsync(1)
+    if (i < 2) emitter.next('emit').answer(new Error('Stream is not writable'))
+  }
+  const silent = emitter.next('emit')
+  await clock.tickAsync(29_999)
+  t.equal(emitter.calls.length, 0)
+  await clock.tickAsync(1)
+  emitter.next('emit').answer()
+  silent.answer()
+  t.equal(lines.length, 3)
+  t.equal(clock.countTimers(), 0, 'there is no timer left')
+})
+
+t.test('an error of the emitter is no loss while the broker answers, and is logged once in a while', async (t) => {
+  const clock = fakeClock(t)
+  const { bus, emitter, lines } = newBus(t, new ManualEmitter())
+  for (let i = 0; i < 10; i++) {
+    emitter.state.emit('error', new Error('connect ECONNREFUSED')) // of the connection that receives
+    const published = bus.publish('a', 'x')
+    for (const { answer } of emitter.calls.splice(0)) answer()
+    t.equal(await published, 'ok')
+    await clock.tickAsync(2000)
+  }
+  t.match(lines, [{ level: 40, msg: 'websocket bus failed', err: { message: 'connect ECONNREFUSED' } }])
+  await clock.tickAsync(30_000)
+  emitter.state.emit('error', new Error('once more'))
+  t.equal(lines.length, 2)
+})
+
+t.test('a publication that the broker refuses is refused alone', async (t) => {
+  const clock = fakeClock(t)
+  const { bus, emitter, lines } = newBus(t, new ManualEmitter())
+  const results = ['a', 'b', 'c'].map((topic) => bus.publish(topic, 'x'))
+  const cause = new Error('NOPERM')
+  for (const { answer } of emitter.calls.splice(0, 2)) answer(cause)
+  emitter.next('emit').answer()
+  for (const result of results.splice(0, 2)) t.match(await result, { code, message: /NOPERM/, cause })
+  t.equal(await results[0], 'ok')
+  emitter.next('emit').answer() // a probe
+  await clock.tickAsync(1000)
+  t.match(lines, [{ level: 40, msg: 'websocket publications refused', unpublished: 2, err: { code } }])
+  t.equal(lines.length, 1)
+
+  const refused = bus.publish('a', 'x')
+  emitter.next('emit').answer(cause)
+  await refused
+  emitter.next('emit').answer(new Error('nor this'))
+  await clock.tickAsync(0)
+  t.equal(lines.at(-1)?.msg, 'websocket bus lost', 'where it refuses the probe too it is lost')
+})
+
+t.test('what the emitter throws is an answer too', async (t) => {
+  const { bus, emitter, lines } = newBus(t, new ManualEmitter())
+  const cause = new Error('closed')
+  const { emit } = emitter
+  emitter.on = emitter.emit = emitter.removeListener = () => { throw cause }
+  t.match(await bus.join('a'), { code, cause })
+  t.match(await bus.join('a'), { code, cause }, 'each time')
+  t.same(messagesOf(lines), [], 'it may be this topic alone')
+  emitter.emit = emit
+  const published = bus.publish('b', 'x')
+  emitter.next('emit').answer()
+  t.equal(await published, 'ok')
+  emitter.emit = () => { throw cause }
+  t.match(await bus.publish('a', 'x'), { code, cause })
+  bus.leave('a')
+  await new Promise(setImmediate)
+  t.same(messagesOf(lines), ['websocket bus lost'])
+})
+
+t.test('no more waits for a broker that is slow than maxBufferedBytes and one more, however small it is', async (t) => {
+  const clock = fakeClock(t)
+  const { bus, emitter, lines } = newBus(t, new ManualEmitter(), 5000)
+  const states = Array.from({ length: 5 }, () => bus.publish('a', 'x'.repeat(600)))
+  t.equal(emitter.calls.length, 2)
+  t.match(await states[2], { code, message: /5296 bytes/ })
+  for (const { answer } of emitter.calls.splice(0)) answer()
+  t.equal(await states[1], 'ok')
+  const small = Array.from({ length: 10 }, () => bus.publish('a', ''))
+  t.equal(emitter.calls.length, 3)
+  for (const { answer } of emitter.calls.splice(0)) answer()
+  t.equal(await small[2], 'ok')
+  await clock.tickAsync(1000)
+  t.match(lines, [{ msg: 'websocket publications refused', unpublished: 10 }], 'it is slow, not lost')
+  t.equal(lines.length, 1)
+  t.equal(clock.countTimers(), 0)
+})
+
+t.test('at the end nothing is left waiting, listening or counting', async (t) => {
+  const clock = fakeClock(t)
+  const emitter = new ManualEmitter()
+  for (let i = 0; i < 20; i++) {
+    const { bus, lines } = newBus(t, emitter)
+    const waiting = [bus.join('a'), bus.publish('b', 'x')]
+    bus.close()
+    for (const state of await Promise.all(waiting)) t.match(state, { code, message: /^Cannot reach other nodes: the app is closing;/ })
+    t.same([emitter.listeners.length, clock.countTimers()], [0, 0])
+    for (const state of [bus.publish('a', 'x'), bus.join('c')]) t.match(await state, { code, message: /app is closing/ })
+    emitter.state.emit('error', new Error('an emitter may say so until it is closed, and nothing happens'))
+    t.same(lines, [])
+    t.equal(clock.countTimers(), 0)
+  }
+  t.equal(emitter.state.listenerCount('error'), 1, 'the one that ignores it')
+})
+
+t.test('what comes while another listener of the emitter is busy is received in order', async (t) => {
+  const emitter = mqemitter({ concurrency: 1 })
+  const [a, b] = [newBus(t, emitter), newBus(t, emitter)]
+  let isBusy = true // with the first: the others wait for that, and then come one out of the end of the other
+  emitter.on('#', (_message, done) => {
+    if (isBusy) setImmediate(done)
+    else done()
+    isBusy = false
+  })
+  await b.bus.join('a')
+  const texts = ['0', '1', '2', '3', '4']
+  await Promise.all(texts.map((text) => a.bus.publish('a', text)))
+  while (b.received.length < texts.length) await new Promise(setImmediate)
+  t.same(b.received.map(([, text]) => text), texts)
+})
+
+t.test('gaps are told once and to the message, whatever subscriptions and repetitions there are', (t) => {
+  const { bus, emitter, gaps, received } = newBus(t, new ManualEmitter())
+  const arrive = (count: number, sequence = count) => emitter.arrive('a', { node: 'other', sequence, count, text: String(count) })
+  bus.join('a')
+  arrive(1)
+  bus.join('#')
+  arrive(4)
+  t.same(gaps.splice(0), [{ topic: 'a', missed: 2 }], 'the subscription that is younger has missed nothing')
+  arrive(4)
+  arrive(1)
+  arrive(5)
+  t.same(gaps.splice(0), [], 'what comes again is no step back')
+  bus.leave('a')
+  bus.join('a')
+  emitter.listeners.reverse()
+  arrive(7)
+  t.same(gaps.splice(0), [{ topic: 'a', missed: 1 }])
+  for (const topic of ['a', '#']) bus.leave(topic)
+  arrive(8)
+  bus.join('a')
+  arrive(10)
+  t.same(gaps, [], 'what nobody had subscribed to is not missed')
+  t.same(received.map(([, text]) => text), ['1', '4', '5', '7', '10'])
+  t.end()
+})
+
+t.test('joining and leaving 100,000 times leaves nothing', async (t) => {
+  const { bus, emitter } = newBus(t, new ManualEmitter())
+  for (let i = 0; i < 100_000; i++) {
+    const joined = bus.join(`room/${i}`)
+    emitter.next('on').answer()
+    if (i % 2 === 0) await joined
+    bus.leave(`room/${i}`)
+    emitter.next('removeListener')
+    if (emitter.listeners.length > 0) return t.fail('a listener is left')
+  }
+  t.pass()
+})
+
+t.test('what the listeners of mqemitter-redis cannot read is logged, and does not end the process', async (t) => {
+  const clock = fakeClock(t)
+  const subConn = new EventEmitter()
+  const read: unknown[] = []
+  const emitter = Object.assign(new ManualEmitter(), { subConn })
+  for (const name of ['messageBuffer', 'pmessageBuffer']) {
+    subConn.on(name, (...args) => {
+      read.push(args)
+      if (args.at(-1) === 'unreadable') throw new RangeError(name)
+    })
+  }
+  const { lines } = newBus(t, emitter)
+  for (const [name, args] of [['messageBuffer', ['topic', 'message']], ['pmessageBuffer', ['pattern', 'topic', 'message']]] as const) {
+    subConn.emit(name, ...args)
+    t.same(read.splice(0), [args])
+  }
+  t.same(messagesOf(lines), [])
+  const logged = () => lines.filter(({ msg }) => msg === 'websocket bus received what cannot be read').length
+  for (let i = 0; i < 5; i++) subConn.emit('pmessageBuffer', 'pattern', 'topic', 'unreadable')
+  t.equal(logged(), 1)
+  t.match(lines[0], { level: 40, err: { type: 'RangeError', message: 'pmessageBuffer' } })
+  subConn.emit('messageBuffer', 'topic', 'unreadable')
+  t.equal(logged(), 1, 'not for each of many')
+  clock.tick(30_000)
+  subConn.emit('messageBuffer', 'topic', 'unreadable')
+  t.equal(logged(), 2)
+})
