@@ -23,7 +23,8 @@ export type { AsyncWebSocket, WebSocketData, WebSocketMessage } from './lib/conn
 export { InjectRefusedError, type InjectedWebSocket, type InjectOptions } from './lib/testing/inject.js'
 export type { ShutdownOptions, WebSocketAsyncOptions } from './lib/plugin/options.js'
 export type { PingPolicy, PingPolicyOptions } from './lib/connection/ping-policy.js'
-export type { Sendable, SendOptions } from './lib/send/sender.js'
+export type { Sendable } from './lib/send/sendable.js'
+export type { SendOptions } from './lib/send/sender.js'
 export type { Delivery, SubscribeOptions, SubscribeResult } from './lib/topics/topics.js'
 export type { AcceptOptions } from './lib/upgrade/attempt.js'
 

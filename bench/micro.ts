@@ -3,7 +3,8 @@ import Fastify from 'fastify'
 import { bench, do_not_optimize as keep, group, run } from 'mitata'
 import websocketAsync from '../index.js'
 import { writeFrame } from '../lib/send/frame.js'
-import { receiveLimits, ReceiveQueue } from '../lib/receive/receive-queue.js'
+import { receiveLimits } from '../lib/receive/receive-limits.js'
+import { ReceiveQueue } from '../lib/receive/receive-queue.js'
 import { Sender, type SendTransport } from '../lib/send/sender.js'
 
 const MANY = 32
@@ -11,7 +12,7 @@ const MESSAGE = 'x'.repeat(125)
 const WIDE = 'ü'.repeat(62) + 'u'
 const LIMITS = receiveLimits({ messages: 64, bytes: 1024 * 1024 }, 1024 * 1024)
 
-const newQueue = () => new ReceiveQueue<{ readonly length: number, bytes: Buffer }>(LIMITS, { pause: () => {}, resume: () => {} })
+const newQueue = () => new ReceiveQueue<{ readonly length: number, bytes: Buffer }>(LIMITS, { pauseReading: () => {}, resumeReading: () => {}, receiveOnEnd: () => {} })
 
 group('receive queue', () => {
   const queue = newQueue()
@@ -58,7 +59,7 @@ group('framing', () => {
 })
 
 group('sender, to a transport that does nothing', () => {
-  const transport: SendTransport = { bufferedAmount: 0, cost: 0, messageCost: 0, send: () => {}, sendBatch: () => {}, publish: () => {}, flush: () => {}, expectAnswers: () => {} }
+  const transport: SendTransport = { isOpen: true, bufferedAmount: 0, cost: 0, messageCost: 0, send: () => {}, sendBatch: () => {}, publish: () => {}, flush: () => {}, setBatching: () => {} }
   const sender = new Sender(transport, { highWaterMark: 64 * 1024, maxBufferedBytes: 16 * 1024 * 1024 })
 
   bench('a message, awaited', async () => { keep(await sender.send(MESSAGE)) })

@@ -3,13 +3,14 @@ import type { FastifyBaseLogger } from 'fastify'
 import { assertOptions, invalidArgument, type Names } from '../base/validation.js'
 import { Bus, type BusState, type PublicationGap } from '../topics/bus.js'
 import { assertClose, type CloseInfo } from '../base/close.js'
-import { AsyncWebSocket, type Traffic } from '../connection/async-web-socket.js'
+import { AsyncWebSocket } from '../connection/async-web-socket.js'
+import type { Traffic } from '../connection/live-connection.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { logForeign } from '../base/log.js'
 import type { Settings } from '../plugin/options.js'
 import { refuseCall } from '../base/rejection.js'
-import { Rounds } from '../connection/timer-wheel.js'
-import { toSendable, type Sendable } from '../send/sender.js'
+import { TimerWheel } from '../connection/timer-wheel.js'
+import { toSendable, type Sendable } from '../send/sendable.js'
 import { assertTopic, Topics, type Delivery } from '../topics/topics.js'
 
 /** What a `WebSocketCollection` tells its listeners. */
@@ -47,7 +48,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   /** @internal */
   readonly bus: Bus | null
   /** @internal */
-  readonly rounds: Rounds | null
+  readonly wheel: TimerWheel | null
   /** @internal A connection has ended. */
   onRemoval: () => void = () => {}
   readonly #connections = new Set<AsyncWebSocket>()
@@ -59,7 +60,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   /** @internal */
   constructor ({ keepAlive, duplicateIdentifier, pubsub, sendLimits }: Settings, log: FastifyBaseLogger) {
     super()
-    this.rounds = keepAlive && new Rounds(keepAlive.interval / 2)
+    this.wheel = keepAlive && new TimerWheel(keepAlive.interval / 2)
     this.#duplicateIdentifier = duplicateIdentifier
     this.#log = log
     this.bus = pubsub && new Bus(pubsub, sendLimits.maxBufferedBytes, this, log)
@@ -159,7 +160,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
     if (identifier !== null) {
       const replaced = this.get(identifier)
       this.#byIdentifier.set(identifier, connection)
-      replaced?.replace()
+      replaced?.closeAsReplaced()
     }
     if (diagnostics.open.hasSubscribers) diagnostics.open.publish({ connection })
     this.#tell(connection.request.log, 'open', connection)

@@ -150,7 +150,7 @@ export class Shutdown {
       upgrades: this.#upgrades.size,
       ...(this.#handlers.size > 0 && { hint: 'a handler that waits for app.close() waits for itself' })
     }, 'websocket shutdown timed out')
-    for (const connection of this.#collection) connection.terminateForShutdown()
+    for (const connection of this.#collection) connection.terminateWith('shutdown')
     for (const upgrade of this.#upgrades) upgrade.destroy()
   }
 }

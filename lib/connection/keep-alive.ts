@@ -1,9 +1,10 @@
-import type { Seat } from './timer-wheel.js'
+import { Pings, type Ping } from './pings.js'
+import type { Slot, Ticking } from './timer-wheel.js'
 
 export interface KeepAliveOptions {
-  /** A peer that was silent for so many ms is pinged, or somewhat earlier. @default 25000 */
+  /** A peer that has been silent for this many ms is pinged, or somewhat earlier. @default 25000 */
   readonly interval?: number | undefined
-  /** How many ms the peer may take to show a sign of life; then it is cut off. @default 20000 */
+  /** How many ms the peer then has to show a sign of life before its connection is terminated. @default 20000 */
   readonly timeout?: number | undefined
 }
 
@@ -13,67 +14,65 @@ export interface KeepAliveSettings {
 }
 
 /** What the keep-alive needs of its connection. */
-export interface KeepAliveTransport {
-  /** How many bytes came from the peer so far. */
+export interface KeepAliveOwner {
+  /** Bytes that came from the peer so far. */
   readonly inboundBytes: number
-  /** Reading is paused: the peer's answer would not be seen. */
+  /** Whether reading is paused, so that an answer of the peer would not be seen. */
   readonly isPaused: boolean
-  /** From here on it is told when reading goes on. */
-  listen (): void
-  ping (payload: string): void
   /** Reads on, up to a bound, although reading is paused. */
-  look (): void
-  terminate (): void
+  readAhead (): void
+  /** From here on the keep-alive hears when reading goes on after a pause. */
+  reportResumes (): void
+  ping (payload: string): void
+  /** The peer showed no sign of life in time. */
+  terminateSilent (): void
 }
 
-/** What has the silence of the peer looked at twice in an interval. */
-interface Visits {
-  join (keepAlive: KeepAlive): Seat
-  leave (keepAlive: KeepAlive, seat: Seat): void
+/** Ticks twice in an interval. */
+interface Wheel {
+  join (member: Ticking): Slot
+  leave (member: Ticking, slot: Slot): void
 }
 
-interface Ping {
-  readonly sentAt: number
-  settle (latency: number | null): void
-}
+/** In place of a number of bytes: there was no tick yet. */
+const UNKNOWN = -1
 
-/**
- * Protocol pings (RFC 6455, section 5.5.2) and what they tell: whether the peer lives, and how far away it is.
- */
-export class KeepAlive {
-  latency: number | null = null
-  readonly #transport: KeepAliveTransport
-  readonly #options: KeepAliveSettings | null
-  readonly #visits: Visits | null
-  #pings: Map<string, Ping> | undefined // those that wait for their pong, in order; made for the first
-  #lastPing = 0
-  #seat: Seat | undefined // while nobody was asked for anything
-  #isVisited = false // in this seat, at least once
-  #timer: NodeJS.Timeout | undefined // until the peer is judged
-  #inboundBytes = 0 // when we last looked
+/** Pings a peer that is silent (RFC 6455, section 5.5.2), and terminates the connection of one that does not answer. */
+export class KeepAlive implements Ticking {
+  readonly #owner: KeepAliveOwner
+  readonly #settings: KeepAliveSettings | null
+  readonly #wheel: Wheel | null
+  #pings: Pings | undefined // made for the first ping
+  #slot: Slot | undefined // while the peer is not being asked
+  #timer: NodeJS.Timeout | undefined // while it is
+  #inboundBytes = UNKNOWN // at the last tick or judgement
   #ownPing: Ping | undefined
   #isPongNeeded = false
-  #due = 0 // when the peer is judged
+  #due = 0 // when the peer is judged, on the clock of `performance.now()`
 
-  /** @param options `null`: no pings but those that are asked for, and no visits */
-  constructor (transport: KeepAliveTransport, options: KeepAliveSettings | null, visits: Visits | null) {
-    this.#transport = transport
-    this.#options = options
-    this.#visits = visits
+  /** @param settings `null`: only `ping()` works, and no peer is ever asked */
+  constructor (owner: KeepAliveOwner, settings: KeepAliveSettings | null, wheel: Wheel | null) {
+    this.#owner = owner
+    this.#settings = settings
+    this.#wheel = wheel
+  }
+
+  get latency (): number | null {
+    return this.#pings?.latency ?? null
   }
 
   start (): void {
-    if (this.#options !== null) this.#waitForSilence()
+    if (this.#settings !== null) this.#waitForSilence()
   }
 
   /** The connection is no longer open. */
   stop (): void {
     clearTimeout(this.#timer)
-    this.#leave()
-    for (const ping of this.#pings?.values() ?? []) ping.settle(null)
+    this.#leaveWheel()
+    this.#pings?.end()
   }
 
-  /** The round trip in ms, or `null` on timeout or at the end of the connection. */
+  /** Resolves to the round trip in ms, or to `null` after `timeout` ms or at the end of the connection. */
   ping (timeout: number): Promise<number | null> {
     return new Promise((resolve) => {
       let timer: NodeJS.Timeout | undefined
@@ -81,73 +80,56 @@ export class KeepAlive {
         clearTimeout(timer)
         resolve(latency)
       })
-      if (timeout !== Infinity) timer = setTimeout(() => ping.settle(null), timeout)
+      if (timeout !== Infinity) timer = setTimeout(() => ping.finish(null), timeout)
     })
   }
 
-  /** Reading goes on: the peer has the whole time again to be heard. */
-  readingOnResume (): void {
-    if (this.#options !== null) this.#due = performance.now() + this.#options.timeout
-  }
-
-  /** A pong came. One may answer several pings: those before it too (RFC 6455, section 5.5.3). */
   pongOnReceive (payload: string): void {
-    if (this.#pings?.has(payload) !== true) return
-    const now = performance.now()
-    for (const [sent, ping] of this.#pings) {
-      this.latency = now - ping.sentAt
-      ping.settle(this.latency)
-      if (sent === payload) break
-    }
+    this.#pings?.pongOnReceive(payload)
   }
 
-  #send (onSettle: (latency: number | null) => void): Ping {
-    if (this.#lastPing === 0) this.#transport.listen()
-    const payload = String(++this.#lastPing)
-    const pings = this.#pings ??= new Map()
-    const ping: Ping = {
-      sentAt: performance.now(),
-      settle: (latency) => {
-        pings.delete(payload)
-        onSettle(latency)
-      }
+  /** Reading goes on after a pause, so the peer gets the whole timeout again. */
+  readingOnResume (): void {
+    if (this.#settings !== null) this.#due = performance.now() + this.#settings.timeout
+  }
+
+  /** A peer that is silent from one tick to the next was silent for half an interval at least, and for a whole one at most. */
+  tick (): void {
+    const isSilent = this.#owner.inboundBytes === this.#inboundBytes
+    this.#inboundBytes = this.#owner.inboundBytes
+    if (isSilent) this.#ask()
+  }
+
+  #send (onFinish: (latency: number | null) => void): Ping {
+    if (this.#pings === undefined) {
+      this.#pings = new Pings(this.#owner)
+      this.#owner.reportResumes()
     }
-    pings.set(payload, ping)
-    this.#transport.ping(payload)
-    return ping
+    return this.#pings.send(onFinish)
   }
 
   #waitForSilence (): void {
-    this.#isVisited = false
-    this.#seat = this.#visits?.join(this)
+    this.#slot = this.#wheel?.join(this)
   }
 
-  #leave (): void {
-    if (this.#seat !== undefined) this.#visits?.leave(this, this.#seat)
-    this.#seat = undefined
-  }
-
-  // Silent for a whole period between two visits: with the one before, which began somewhere, an interval at most
-  visit (): void {
-    const isSilent = this.#transport.inboundBytes === this.#inboundBytes
-    this.#inboundBytes = this.#transport.inboundBytes
-    if (isSilent && this.#isVisited) this.#ask()
-    this.#isVisited = true
+  #leaveWheel (): void {
+    if (this.#slot !== undefined) this.#wheel?.leave(this, this.#slot)
+    this.#slot = undefined
   }
 
   #ask (): void {
-    const { timeout } = this.#options as KeepAliveSettings // or we would not have started
-    this.#leave()
-    this.#ownPing?.settle(null) // a pong to this one will tell as much
+    const { timeout } = this.#settings as KeepAliveSettings // without settings it does not start
+    this.#leaveWheel()
+    this.#ownPing?.finish(null) // the pong to the new one will tell as much
     this.#ownPing = this.#send((latency) => {
       if (latency === null) return
       clearTimeout(this.#timer)
-      this.#inboundBytes = this.#transport.inboundBytes
+      this.#inboundBytes = UNKNOWN
       this.#waitForSilence()
     })
-    // What is read now may have been waiting since long ago: only the pong tells
-    this.#isPongNeeded = this.#transport.isPaused
-    if (this.#isPongNeeded) this.#transport.look()
+    // What is read now may have waited for long, so only the pong is a sign of life
+    this.#isPongNeeded = this.#owner.isPaused
+    if (this.#isPongNeeded) this.#owner.readAhead()
     this.#due = performance.now() + timeout
     this.#judgeIn(timeout)
   }
@@ -157,19 +139,19 @@ export class KeepAlive {
   }
 
   #judge (): void {
-    const { timeout } = this.#options as KeepAliveSettings
-    const hasSpoken = this.#transport.inboundBytes !== this.#inboundBytes
-    this.#inboundBytes = this.#transport.inboundBytes
+    const { timeout } = this.#settings as KeepAliveSettings
+    const hasSpoken = this.#owner.inboundBytes !== this.#inboundBytes
+    this.#inboundBytes = this.#owner.inboundBytes
     const late = performance.now() - this.#due
-    if (this.#transport.isPaused || (hasSpoken && !this.#isPongNeeded)) {
-      this.#ask() // paused again, there is more to read than the look admits: whether the peer lives is not known
+    if (this.#owner.isPaused || (hasSpoken && !this.#isPongNeeded)) {
+      this.#ask() // if paused again, more waits than was read ahead, and nobody knows whether the peer is alive
     } else if (late < -1) {
       this.#judgeIn(-late) // reading was resumed meanwhile
     } else if (late > timeout / 10) {
-      this.#due += late + timeout // the event loop was busy, and has not read what came meanwhile
+      this.#due += late + timeout // the event loop was busy, and has not read yet what came meanwhile
       this.#judgeIn(timeout)
     } else {
-      this.#transport.terminate()
+      this.#owner.terminateSilent()
     }
   }
 }

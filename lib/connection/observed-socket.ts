@@ -1,22 +1,21 @@
 import type { WebSocket } from 'ws'
-import type { CloseCause } from '../base/close.js'
 
-/** Who hears first what happens to a socket. */
+/** What a connection hears of its socket, before any listener does. */
 export interface SocketObserver {
-  onMessage (socket: WebSocket, bytes: Buffer, isBinary: boolean): void
-  onPong (socket: WebSocket, payload: Buffer): void
-  onError (socket: WebSocket, error: Error): void
-  onClose (socket: WebSocket, code: number, reason: Buffer): void
-  /** The application listens for messages from now on. */
-  onListening (socket: WebSocket): void
-  /** The application sends a message. What was given to be sent before must go out first. */
-  onSending (socket: WebSocket): void
-  /** `ws` writes something else: a ping, a pong, a close frame. What was kept to be written must be. */
-  onWriting (socket: WebSocket): void
-  /** The socket stops to be open because a close frame was written: ours, or the answer to the peer's. */
-  onClosing (socket: WebSocket, code: number, reason: string): void
-  /** It stops to be open because it is cut off. */
-  onTerminating (socket: WebSocket, cause: CloseCause | undefined): void
+  socketOnMessage (bytes: Buffer, isBinary: boolean): void
+  socketOnPong (payload: Buffer): void
+  socketOnError (error: Error): void
+  socketOnClose (code: number, reason: Buffer): void
+  /** The application has added a listener for messages. */
+  socketOnListening (): void
+  /** The application sends a message. Everything that was given to be sent before it must go out first. */
+  socketOnSending (): void
+  /** `ws` is about to write a ping, a pong or a close frame. What was gathered to be written must go out before it. */
+  socketOnWriting (): void
+  /** A close frame was written: the application's, or `ws`'s answer to the peer's. */
+  socketOnClosing (code: number, reason: string): void
+  /** The application, or `ws` itself, has terminated the connection. */
+  socketOnTerminating (): void
 }
 
 type BinaryType = WebSocket['binaryType'] | 'blob' // the types do not name them all
@@ -25,45 +24,62 @@ const BINARY_TYPES = new Set<unknown>(['nodebuffer', 'arraybuffer', 'fragments',
 
 export interface ObservedSocket extends WebSocket {
   observer: SocketObserver | undefined
-  /** What was sent, by whomever. */
+  receivedMessages: number
+  receivedBytes: number
   sentMessages: number
   sentBytes: number
-  /** Gives a message to the listeners, and not to the observer. */
-  emitMessage (data: Buffer, isBinary: boolean): void
-  /** Sends a message of the observer's own. */
-  sendNext: WebSocket['send']
-  /** @param cause why, where it is not the application's doing */
-  terminate (cause?: CloseCause): void
+  /** Emits an event to the listeners only, not to the observer. */
+  emitToListeners (name: string, args: unknown[]): boolean
+  // The same as send(), close() and terminate(), for the observer itself, which then hears nothing of them
+  sendUnobserved: WebSocket['send']
+  closeUnobserved (code: number, reason: string): void
+  terminateUnobserved (): void
 }
 
 /**
- * `ws`'s socket, which counts what it sends, and has an observer in place of listeners, which every connection would pay for.
- * That one is told at once when the socket stops to be open: by itself `ws` is silent until the TCP connection is gone, which
- * takes as long as the peer likes.
+ * A class of sockets like `ws`'s, which count what passes through them and have an observer. The observer stands in place of
+ * listeners, which every connection would pay for, and it hears at once when the socket stops being open: `ws` itself says nothing
+ * until the TCP connection is closed, which takes as long as the peer likes.
  */
 export function observed (Base: typeof WebSocket): typeof WebSocket {
   class ObservedWebSocket extends Base {
     observer: SocketObserver | undefined
+    receivedMessages = 0
+    receivedBytes = 0
     sentMessages = 0
     sentBytes = 0
+    binaryTypeOfListeners: BinaryType = 'nodebuffer'
 
-    listenersGet: BinaryType = 'nodebuffer'
-
-    override emit (name: string | symbol, ...args: unknown[]): boolean {
+    override emit (name: string | symbol, ...args: any[]): boolean {
       const { observer } = this
-      if (observer !== undefined && isFromWs(this, name, args)) tell(observer, this, name, args)
-      if (observer !== undefined && this.listenerCount(name) === 0) return false // an error that nobody else hears is none
-      if (name === 'message' && this.listenersGet !== 'nodebuffer') args[0] = converted(args[0], args[1], this.listenersGet)
-      return super.emit(name, ...args)
+      if (observer === undefined) return this.emitToListeners(name, args)
+      switch (name) {
+        case 'message':
+          if (!Buffer.isBuffer(args[0])) break // the application emits it by hand, as some tests and libraries do: only listeners get it
+          this.receivedMessages++
+          this.receivedBytes += args[0].length
+          observer.socketOnMessage(args[0], args[1])
+          break
+        case 'pong':
+          if (Buffer.isBuffer(args[0])) observer.socketOnPong(args[0])
+          break
+        case 'error':
+          observer.socketOnError(args[0])
+          break
+        case 'close':
+          if (this.readyState === this.CLOSED) observer.socketOnClose(args[0], args[1]) // else it is emitted by hand
+      }
+      return this.listenerCount(name) > 0 && this.emitToListeners(name, args) // an 'error' without a listener would throw
     }
 
-    emitMessage (bytes: Buffer, isBinary: boolean): void {
-      super.emit('message', converted(bytes, isBinary, this.listenersGet), isBinary)
+    emitToListeners (name: string | symbol, args: unknown[]): boolean {
+      if (name === 'message' && this.binaryTypeOfListeners !== 'nodebuffer') args[0] = converted(args[0], args[1], this.binaryTypeOfListeners)
+      return super.emit(name, ...args)
     }
 
     override on (name: string | symbol, listener: (...args: any[]) => void): this {
       super.on(name, listener)
-      if (name === 'message') this.observer?.onListening(this)
+      if (name === 'message') this.observer?.socketOnListening()
       return this
     }
 
@@ -73,16 +89,16 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
 
     override prependListener (name: string | symbol, listener: (...args: any[]) => void): this {
       super.prependListener(name, listener)
-      if (name === 'message') this.observer?.onListening(this)
+      if (name === 'message') this.observer?.socketOnListening()
       return this
     }
 
     override send (...args: unknown[]): void {
-      if (this.readyState === this.OPEN) this.observer?.onSending(this)
-      this.sendNext(...args)
+      if (this.readyState === this.OPEN) this.observer?.socketOnSending()
+      this.sendUnobserved(...args)
     }
 
-    sendNext (...args: unknown[]): void {
+    sendUnobserved (...args: unknown[]): void {
       if (this.readyState === this.OPEN) {
         this.sentMessages++
         this.sentBytes += sizeOf(args[0])
@@ -91,52 +107,53 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
     }
 
     override ping (...args: unknown[]): void {
-      this.observer?.onWriting(this)
+      this.observer?.socketOnWriting()
       Reflect.apply(super.ping, this, args)
     }
 
     override pong (...args: unknown[]): void {
-      this.observer?.onWriting(this)
-      if (this.bufferedAmount > 0) args[0] = ownBytes(args[0]) // the payload of a ping is a view of all that was read with it
+      this.observer?.socketOnWriting()
+      if (this.bufferedAmount > 0) args[0] = ownBytes(args[0]) // the payload of a ping is a view of the whole read, which would wait with it
       Reflect.apply(super.pong, this, args)
     }
 
-    override terminate (cause?: CloseCause): void {
-      const wasOpen = this.readyState === this.OPEN
-      this.observer?.onWriting(this)
-      super.terminate()
-      if (wasOpen) this.observer?.onTerminating(this, cause)
+    override close (code?: number, reason?: string | Buffer): void {
+      if (this.readyState !== this.OPEN) return super.close(code, reason)
+      this.observer?.socketOnWriting()
+      super.close(code, reason)
+      if (this.readyState !== this.OPEN) this.observer?.socketOnClosing(code ?? 1005, String(reason ?? ''))
     }
 
-    override close (code?: number, reason?: string | Buffer): void {
-      const wasOpen = this.readyState === this.OPEN
-      if (wasOpen) this.observer?.onWriting(this)
+    closeUnobserved (code: number, reason: string): void {
       super.close(code, reason)
-      if (wasOpen && this.readyState !== this.OPEN) this.observer?.onClosing(this, code ?? 1005, String(reason ?? ''))
+    }
+
+    override terminate (): void {
+      const wasOpen = this.readyState === this.OPEN
+      this.observer?.socketOnWriting()
+      super.terminate()
+      if (wasOpen) this.observer?.socketOnTerminating()
+    }
+
+    terminateUnobserved (): void {
+      super.terminate()
     }
   }
 
-  // The types say that it is a property of the base class, which no accessor may override
+  // Not an accessor of the class, because ws's types declare it as a property, which TypeScript lets no accessor override
   Object.defineProperty(ObservedWebSocket.prototype, 'binaryType', binaryType)
   return ObservedWebSocket
 }
 
 /**
- * What the listeners for `message` get for a binary message. The socket itself stays at Buffers, so that the observer gets and
- * counts those whatever a library asks for.
+ * What listeners for 'message' get for a binary message. `ws` itself goes on with Buffers, which the observer needs, whatever a
+ * library asks for.
  */
-const binaryType: PropertyDescriptor & ThisType<{ listenersGet: BinaryType }> = {
+const binaryType: PropertyDescriptor & ThisType<{ binaryTypeOfListeners: BinaryType }> = {
   configurable: true,
   enumerable: true,
-  get () { return this.listenersGet },
-  set (type: BinaryType) { if (BINARY_TYPES.has(type)) this.listenersGet = type }
-}
-
-/** False for an event that an application emits by hand, as some tests and libraries do: only listeners hear it. */
-function isFromWs (socket: WebSocket, name: string | symbol, [first]: unknown[]): boolean {
-  if (name === 'close') return socket.readyState === socket.CLOSED
-  if (name === 'message' || name === 'pong') return Buffer.isBuffer(first)
-  return true
+  get () { return this.binaryTypeOfListeners },
+  set (type: BinaryType) { if (BINARY_TYPES.has(type)) this.binaryTypeOfListeners = type }
 }
 
 function converted (data: unknown, isBinary: unknown, type: BinaryType): unknown {
@@ -148,16 +165,7 @@ function converted (data: unknown, isBinary: unknown, type: BinaryType): unknown
   }
 }
 
-function tell (observer: SocketObserver, socket: WebSocket, name: string | symbol, args: any[]): void {
-  switch (name) { // with what `ws` emits
-    case 'message': return observer.onMessage(socket, args[0], args[1])
-    case 'pong': return observer.onPong(socket, args[0])
-    case 'error': return observer.onError(socket, args[0])
-    case 'close': return observer.onClose(socket, args[0], args[1])
-  }
-}
-
-/** The same bytes in memory that has no others, where they are a part of some. */
+/** The same bytes in memory of their own. */
 function ownBytes (data: unknown): unknown {
   if (!Buffer.isBuffer(data) || data.length === data.buffer.byteLength) return data
   const bytes = Buffer.allocUnsafeSlow(data.length)
@@ -165,7 +173,7 @@ function ownBytes (data: unknown): unknown {
   return bytes
 }
 
-// What ws takes: strings and numbers, bytes in any wrapping, and Blobs
+/** `ws` sends strings and numbers, bytes in any wrapping, and Blobs. */
 function sizeOf (data: unknown): number {
   if (typeof data === 'string' || typeof data === 'number') return Buffer.byteLength(String(data))
   const { byteLength, size } = data as Partial<ArrayBuffer & Blob>

@@ -1,45 +1,48 @@
-/** Something that wants to be looked at from time to time. */
-export interface Member {
-  visit (): void
+/** Something whose `tick` a timer wheel calls. */
+export interface Ticking {
+  tick (): void
 }
 
-/** Of a member: the part of the round in which it is visited. */
-export type Seat = Set<Member>
+/** One of the slots of a wheel. */
+export type Slot = Set<Ticking>
 
 /**
- * Visits every member once in a period, a part of them at a time: one timer for thousands of connections, which each would
- * pay for one of its own in time and memory, and no moment at which all of them have their turn.
+ * Calls the `tick` of every member once in a period, one slot at a time. Thousands of connections share its one timer, because a
+ * timer of its own costs each of them memory and time, and the slots keep them from having their turn all at the same moment.
  */
-export class Rounds {
-  readonly #seats: readonly Seat[]
+export class TimerWheel {
+  readonly #slots: readonly Slot[]
   readonly #step: number
   #next = 0
   #size = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** @param period in ms. @param parts @default 16, or fewer where the steps would be too short for a timer */
-  constructor (period: number, parts = Math.max(1, Math.min(16, Math.floor(period / 10)))) {
-    this.#seats = Array.from({ length: parts }, () => new Set<Member>())
-    this.#step = period / parts
+  /**
+   * @param period in ms
+   * @param slots @default 16, or fewer where the time between two slots would be too short for a timer
+   */
+  constructor (period: number, slots = Math.max(1, Math.min(16, Math.floor(period / 10)))) {
+    this.#slots = Array.from({ length: slots }, () => new Set<Ticking>())
+    this.#step = period / slots
   }
 
-  /** The first visit comes after a period, or somewhat earlier. */
-  join (member: Member): Seat {
-    if (this.#size++ === 0) this.#timer = setInterval(() => this.#visitNext(), this.#step)
-    const last = (this.#next + this.#seats.length - 1) % this.#seats.length
-    const seat = this.#seats[last] as Seat // below the number of them
-    seat.add(member)
-    return seat
+  /** The first tick comes after one period, or somewhat earlier. */
+  join (member: Ticking): Slot {
+    if (this.#size++ === 0) this.#timer = setInterval(() => this.#tickNextSlot(), this.#step)
+    const last = (this.#next + this.#slots.length - 1) % this.#slots.length
+    const slot = this.#slots[last] as Slot // the index is below the number of slots
+    slot.add(member)
+    return slot
   }
 
-  leave (member: Member, seat: Seat): void {
-    if (!seat.delete(member)) return
+  leave (member: Ticking, slot: Slot): void {
+    if (!slot.delete(member)) return
     if (--this.#size === 0) clearInterval(this.#timer)
   }
 
-  #visitNext (): void {
-    const seat = this.#seats[this.#next] as Seat
-    this.#next = (this.#next + 1) % this.#seats.length
-    for (const member of seat) member.visit()
+  #tickNextSlot (): void {
+    const slot = this.#slots[this.#next] as Slot
+    this.#next = (this.#next + 1) % this.#slots.length
+    for (const member of slot) member.tick()
   }
 }

@@ -3,10 +3,10 @@ import type { PerMessageDeflateOptions } from 'ws'
 import { assertNames, badOption, durationOption, type Names } from '../base/validation.js'
 import type { PubSub } from '../topics/bus.js'
 import { assertClose } from '../base/close.js'
-import type { KeepAliveOptions, KeepAliveSettings } from '../connection/keep-alive.js'
+import type { KeepAliveOptions } from '../connection/keep-alive.js'
 import { originRule, type OriginOption, type OriginRule } from '../upgrade/origin.js'
-import { FRAMES_IN_A_READ, receiveLimits, type Amount, type ReceiveLimits } from '../receive/receive-queue.js'
-import type { SendLimits } from '../send/sender.js'
+import type { ConnectionSettings } from '../connection/live-connection.js'
+import { FRAMES_IN_A_READ, receiveLimits, type Amount } from '../receive/receive-limits.js'
 
 type UpstreamOptions = NonNullable<WebsocketPluginOptions['options']>
 
@@ -111,16 +111,11 @@ const KEEP_ALIVE_NAMES: Names<KeepAliveOptions> = { interval: true, timeout: tru
 const MARK_NAMES: Names<Amount> = { messages: true, bytes: true }
 
 /** The options with every default filled in. */
-export interface Settings {
+export interface Settings extends ConnectionSettings {
   readonly origin: OriginRule
   readonly maxConnections: number
-  readonly receiveLimits: ReceiveLimits
-  readonly sendLimits: SendLimits
-  readonly slowConsumer: 'close' | 'drop'
-  readonly keepAlive: KeepAliveSettings | null
   readonly duplicateIdentifier: 'replace' | 'reject'
   readonly pubsub: PubSub | null
-  readonly receiveTimeout: number
   readonly upgradeTimeout: number
   readonly shutdown: Readonly<{ code: number, reason: string, grace: number, timeout: number, spread: number }>
   readonly errorHandler: WebsocketPluginOptions['errorHandler'] | undefined
@@ -187,7 +182,7 @@ function readReceiveHighWaterMark (options: WebSocketAsyncOptions['receiveHighWa
   })
 }
 
-function readKeepAlive (options: WebSocketAsyncOptions['keepAlive'] = {}): KeepAliveSettings | null {
+function readKeepAlive (options: WebSocketAsyncOptions['keepAlive'] = {}): Settings['keepAlive'] {
   if (options === false) return null
   assertObject('keepAlive', options, KEEP_ALIVE_NAMES)
   const read = (name: 'interval' | 'timeout', byDefault: number) => {

@@ -1,19 +1,19 @@
 import { headerSize, writeFrame } from './frame.js'
 
-/** Memory of a batch at first, in bytes. It doubles when it is full. */
+/** The memory with which a batch begins, in bytes. It doubles when it is full. */
 const MIN_MEMORY = 512
 
-/** A batch is below both limits, in bytes and in messages, unless one message is larger. */
+/** The limits of a batch, in bytes and in messages. Only a single message may be larger. */
 export const MAX_SIZE = 64 * 1024
 const MAX_MESSAGES = 1024
 
 /** What a batch takes beside its frames, in bytes: objects, a promise, and a timeout or a signal. */
 const BATCH_COST = 1024
 
-/** How calls end, and a promise of it for those who ask. */
+/** The outcome of one or more calls, and a promise of it where a caller asks for one. */
 export class Outcome {
-  /** Called first when it is settled. */
-  onSettle: (() => void) | undefined
+  /** Called once, before the promise resolves. */
+  onFinish: (() => void) | undefined
   #promise: Promise<boolean> | undefined
   #resolve: ((isSent: boolean) => void) | undefined
 
@@ -22,21 +22,21 @@ export class Outcome {
     return this.#promise
   }
 
-  settle (isSent: boolean): void {
-    this.onSettle?.()
+  finish (isSent: boolean): void {
+    this.onFinish?.()
     this.#resolve?.(isSent)
   }
 }
 
 /**
- * Messages that wait for their turn together, and whose calls end together. They are frames one after another in memory of
- * their own: a message takes the bytes of its frame, whatever its data was a part of.
+ * Messages that wait for their turn together, and whose calls end together. They are kept as frames, one after another, in memory of
+ * their own, so a message takes the bytes of its frame, even if its data was a view of something large.
  */
 export class Batch extends Outcome {
   readonly compress: boolean
-  /** How many messages. */
+  /** How many messages it has. */
   count = 0
-  /** Bytes of their payloads. */
+  /** Bytes of the payloads. */
   payloadSize = 0
   #memory: Buffer | undefined
   #size = 0
@@ -51,12 +51,12 @@ export class Batch extends Outcome {
     return this.#size
   }
 
-  /** Bytes of memory. */
+  /** Bytes of memory that the batch takes. */
   get cost (): number {
     return BATCH_COST + (this.#memory?.length ?? 0)
   }
 
-  /** @param maxSize of its frames */
+  /** @param maxSize of the frames, in bytes */
   hasRoomFor (size: number, compress: boolean, maxSize: number): boolean {
     return compress === this.compress && this.count < MAX_MESSAGES && this.#size + headerSize(size) + size < maxSize
   }
@@ -68,20 +68,20 @@ export class Batch extends Outcome {
     this.#countMessage(size)
   }
 
-  /** Adds a message of `size` bytes that is a frame already. */
+  /** Adds a message of `size` bytes that is framed already. */
   addFrame (frame: Buffer, size: number): void {
     this.#size += frame.copy(this.#reserve(frame.length), this.#size)
     this.#countMessage(size)
   }
 
-  /** The same, alone and not copied, for a frame that goes to others too. */
+  /** Makes a frame that goes to other connections too the only one of this batch. It is not copied. */
   shareFrame (frame: Buffer, size: number): void {
     this.#memory = frame
     this.#size = frame.length
     this.#countMessage(size)
   }
 
-  /** The frames, which are not kept: an object that has grown old would do so until the next full collection. */
+  /** Gives the frames away. The batch does not keep them: if it has grown old, it would keep them until the next full garbage collection. */
   take (): Buffer {
     const frames = this.#memory as Buffer // there is none only once they were taken
     this.#memory = undefined
@@ -93,7 +93,7 @@ export class Batch extends Outcome {
     this.payloadSize += size
   }
 
-  // Not of the pool of Buffer, of which a few bytes can keep 8 KiB
+  // Not from Buffer's pool, where a few bytes can keep 8 KiB in memory
   #reserve (more: number): Buffer {
     const memory = this.#memory
     const size = this.#size + more

@@ -1,4 +1,4 @@
-/** Bytes before the payload, in a frame that is not masked (RFC 6455, section 5.2). */
+/** The size of the header, in bytes, of a frame that is not masked (RFC 6455, section 5.2). */
 export function headerSize (payloadSize: number): number {
   if (payloadSize < 126) return 2
   return payloadSize < 65_536 ? 4 : 10
@@ -24,12 +24,12 @@ export function writeHeader (target: Buffer, offset: number, isBinary: boolean, 
 export function writeFrame (target: Buffer, offset: number, data: string | Buffer, payloadSize: number): number {
   const start = writeHeader(target, offset, typeof data !== 'string', payloadSize)
   if (typeof data !== 'string') target.set(data, start)
-  else if (data.length === payloadSize) target.write(data, start, 'latin1') // one byte a character: it is ASCII, and this is faster
+  else if (data.length === payloadSize) target.write(data, start, 'latin1') // with one byte a character it is ASCII, and this is faster
   else target.write(data, start, 'utf8')
   return start + payloadSize
 }
 
-/** The messages in frames that were written here, as they are sent: bytes are not copied. */
+/** Reads back the messages of frames that were written here. Bytes are not copied. */
 export function * readFrames (frames: Buffer): Generator<string | Buffer> {
   for (let at = 0; at < frames.length;) {
     const size = readPayloadSize(frames, at)
@@ -47,15 +47,15 @@ function readPayloadSize (frames: Buffer, at: number): number {
 }
 
 /**
- * Larger frames have memory of their own, in bytes. A smaller one comes from the pool of Buffer, of which it may keep 8 KiB:
- * where it has to wait it is copied.
+ * A larger frame has memory of its own, in bytes. A smaller one comes from Buffer's pool, of which it may keep 8 KiB in memory, so it
+ * is copied where it has to wait.
  */
 export const MAX_POOLED = 1024
 
-/** A message for many: framed once, for those who take it as a frame. Bytes may be changed once this is made. */
+/** A message for many connections, which is framed once for all that take frames. Its bytes are copied here, and may be changed afterwards. */
 export class Publication {
   readonly data: string | Buffer
-  /** Of the payload, in bytes. */
+  /** The size of the payload, in bytes. */
   readonly size: number
   #frame: Buffer | undefined
 

@@ -4,54 +4,59 @@ import type { Batch } from './batch.js'
 import { headerSize, MAX_POOLED, writeFrame, writeHeader, type Publication } from './frame.js'
 import type { SendTransport } from './sender.js'
 
-/** Bytes of a message above this size are not copied, in bytes. */
+/** Binary messages above this size are not copied, in bytes. */
 const MAX_COPIED = 16 * 1024
 
-/** So many gathered bytes go out at once. */
+/** What was gathered is written once it has this size, in bytes. */
 const MAX_GATHERED = 64 * 1024
 
-/** What a write that has to wait takes beside its bytes: a Buffer, its memory, and an entry in the stream. */
+/** What a write that has to wait takes beside its bytes, in bytes: a Buffer, its memory, and an entry in the stream. */
 const WRITE_COST = 512
 
-/** In place of the size of a payload: it has its header already. */
+/** In place of the size of a payload: the message has its header already. */
 const FRAMED = -1
 
 type OnWritten = ((error?: Error | null) => void) | undefined
 
-/** What a socket of `ws` knows of what was sent. */
-interface SentCount {
+/** The `readyState` of a socket that is open (WHATWG WebSockets, section 3.1). */
+export const OPEN = 1
+
+/** What is used of a connection's socket: its state, and its counts of what was sent. */
+export interface SentCount {
+  readonly readyState: number
   readonly bufferedAmount: number
   sentMessages: number
   sentBytes: number
 }
 
-/** For a shorter write `Buffer.allocUnsafe` takes a part of Node's own pool, of 8 KiB or more. In bytes. */
+/** A shorter write, in bytes, gets its memory from `Buffer.allocUnsafe`, which takes it from Node's own pool. */
 const MIN_REUSED = 1024
 
-/** Memory in which longer ones are put together, one after the other. The part that is used belongs to streams that still write it. */
+/** Memory in which longer writes are put together, one after the other. The part before `used` belongs to streams that are still writing it. */
 let scratch = newScratch()
 let used = 0
 
-/**
- * Frames what a server sends, and gathers the frames of one turn of the event loop into one write: one system call in
- * place of many.
- */
+/** Frames what a server sends, and gathers the frames of one turn of the event loop into one write, which is one system call. */
 export class Outbox implements SendTransport {
   readonly #socket: SentCount
   readonly #stream: Duplex
   readonly #isPlainSocket: boolean
-  #messages: (string | Buffer)[] | undefined // made for the first that is gathered
+  #messages: (string | Buffer)[] | undefined // made for the first message that is gathered
   #payloadSizes: number[] | undefined
   #size = 0 // of what was gathered, with headers
-  #isPrompt = true // the next message goes out at once if nothing was gathered: it is not the first of many
+  #writesFirstAtOnce = true // the next message is written at once if nothing was gathered, because it is not the first of many
   #isScheduled = false
-  #waitingWrites = 0 // since the stream had nothing to write
+  #waitingWrites = 0 // writes since the stream had nothing to write
 
   constructor (socket: SentCount, stream: Duplex) {
     this.#socket = socket
     this.#stream = stream
-    // Only such a socket is certainly done with the memory once nothing waits in it; with TLS something waits after every write
+    // Only a plain socket is certainly done with the memory once nothing waits in it. With TLS something waits after every write
     this.#isPlainSocket = stream.constructor === Socket
+  }
+
+  get isOpen (): boolean {
+    return this.#socket.readyState === OPEN
   }
 
   get bufferedAmount (): number {
@@ -67,11 +72,11 @@ export class Outbox implements SendTransport {
     return 0
   }
 
-  expectAnswers (isMany: boolean): void {
-    this.#isPrompt = !isMany
+  setBatching (isBatching: boolean): void {
+    this.#writesFirstAtOnce = !isBatching
   }
 
-  /** Takes a message. Bytes may be changed afterwards where they are copied: up to 16 KiB. */
+  /** Takes a message. Up to 16 KiB are copied, and may be changed afterwards. */
   send (data: string | Buffer, payloadSize: number, _compress: boolean, onFlushed?: () => void): void {
     this.#socket.sentMessages++
     this.#socket.sentBytes += payloadSize
@@ -79,8 +84,8 @@ export class Outbox implements SendTransport {
     if (payloadSize > (typeof data === 'string' ? MAX_GATHERED : MAX_COPIED)) {
       this.flush()
       this.#writeUncopied(data, payloadSize, onWritten)
-    } else if (this.#size === 0 && (this.#isPrompt || onWritten !== undefined)) {
-      this.#isPrompt = false
+    } else if (this.#size === 0 && (this.#writesFirstAtOnce || onWritten !== undefined)) {
+      this.#writesFirstAtOnce = false
       this.#writeOne(data, payloadSize, onWritten)
     } else {
       this.#gather(typeof data === 'string' ? data : Buffer.from(data), payloadSize, headerSize(payloadSize) + payloadSize)
@@ -95,7 +100,7 @@ export class Outbox implements SendTransport {
     this.#write(batch.take(), onFlushed && ifWritten(this.#stream, onFlushed))
   }
 
-  /** The same for a message that goes to others too: alone, it is not copied. */
+  /** Takes a message that goes to other connections too. It is not copied if it is written alone. */
   publish ({ frame, size }: Publication): void {
     this.#socket.sentMessages++
     this.#socket.sentBytes += size
@@ -107,7 +112,7 @@ export class Outbox implements SendTransport {
     }
   }
 
-  /** Writes what was gathered. What is written to the stream afterwards comes after it. */
+  /** Writes what was gathered, so that what is written to the stream afterwards comes after it. */
   flush (onWritten?: OnWritten): void {
     const size = this.#size
     if (size === 0) return
@@ -145,26 +150,26 @@ export class Outbox implements SendTransport {
     const [messages = [], payloadSizes = []] = [this.#messages, this.#payloadSizes]
     let offset = 0
     for (let i = 0; i < messages.length; i++) {
-      const [message, payloadSize] = [messages[i] as string | Buffer, payloadSizes[i] as number] // as many as there are messages
-      if (payloadSize === FRAMED) offset += (message as Buffer).copy(target, offset) // what is framed is bytes
+      const [message, payloadSize] = [messages[i] as string | Buffer, payloadSizes[i] as number] // both arrays have the same length
+      if (payloadSize === FRAMED) offset += (message as Buffer).copy(target, offset) // a frame is a Buffer
       else offset = writeFrame(target, offset, message, payloadSize)
-      messages[i] = '' // memory of the array that has grown old would keep it
+      messages[i] = '' // if the array has grown old, its memory would keep the message
     }
     messages.length = payloadSizes.length = 0
   }
 
-  /** What was gathered, where it is nothing but one frame. */
+  /** What was gathered, if it is a single frame. */
   #takeOnlyFrame (): Buffer | undefined {
     const [messages = [], payloadSizes = []] = [this.#messages, this.#payloadSizes]
     if (messages.length !== 1 || payloadSizes[0] !== FRAMED) return undefined
-    const frame = messages[0] as Buffer // what is framed is bytes
+    const frame = messages[0] as Buffer // a frame is a Buffer
     messages[0] = ''
     messages.length = payloadSizes.length = 0
     return frame
   }
 
   #target (size: number): Buffer {
-    if (this.#stream.writableLength > 0) return Buffer.allocUnsafeSlow(size) // it has to wait: in Node's pool it would keep 8 KiB
+    if (this.#stream.writableLength > 0) return Buffer.allocUnsafeSlow(size) // it has to wait, and in Node's pool it would keep 8 KiB in memory
     if (size < MIN_REUSED || !this.#isPlainSocket) return Buffer.allocUnsafe(size)
     if (used + size > scratch.length) {
       scratch = newScratch()
@@ -194,7 +199,7 @@ export class Outbox implements SendTransport {
   }
 }
 
-/** The write that is under way when the connection is cut off reports no error. */
+/** A write that is under way when the connection is terminated reports no error, so the stream is asked too. */
 export function ifWritten (stream: Duplex, onFlushed: () => void): OnWritten {
   return (error) => {
     if (error == null && !stream.destroyed) onFlushed()

@@ -1,18 +1,18 @@
 import { Batch, MAX_SIZE } from './batch.js'
 import { MAX_POOLED } from './frame.js'
 
-/** Messages that wait to be sent, in batches, and what they amount to. */
+/** Messages that wait to be sent, in batches, and how much they are. */
 export class SendQueue implements Iterable<Batch> {
-  /** Messages. */
+  /** How many messages wait. */
   count = 0
-  /** Bytes of their payloads. */
+  /** Bytes of the payloads. */
   bytes = 0
-  /** Bytes of memory. */
+  /** Bytes of memory that they take. */
   cost = 0
   readonly #maxSize: number
   readonly #messageCost: number
   readonly #batches = new Set<Batch>()
-  #last: Batch | undefined // the last of them, while it takes more
+  #last: Batch | undefined // the last batch, while it takes more messages
 
   /**
    * @param maxSize of a batch, in bytes
@@ -29,7 +29,7 @@ export class SendQueue implements Iterable<Batch> {
 
   /**
    * Adds a message of `size` bytes.
-   * @param isAlone its batch takes no other, so that it can be deleted
+   * @param isAlone whether its batch takes no other message, so that this one can be deleted
    */
   add (data: string | Buffer, size: number, compress: boolean, isAlone: boolean): Batch {
     const batch = this.#batchFor(size, compress, isAlone)
@@ -39,7 +39,7 @@ export class SendQueue implements Iterable<Batch> {
     return batch
   }
 
-  /** Adds a message of `size` bytes that is framed already and goes to others too. */
+  /** Adds a message of `size` bytes that is framed already and goes to other connections too. */
   addFrame (frame: Buffer, size: number): void {
     const isShared = frame.length > MAX_POOLED
     const batch = this.#batchFor(size, true, isShared)
@@ -49,7 +49,7 @@ export class SendQueue implements Iterable<Batch> {
     this.#count(size, batch.cost - before)
   }
 
-  /** `false`: it is not in the queue. */
+  /** Returns `false` if the batch is not in the queue. */
   delete (batch: Batch): boolean {
     if (!this.#batches.delete(batch)) return false
     if (batch === this.#last) this.#last = undefined

@@ -1,12 +1,8 @@
-import { types } from 'node:util'
 import { AbortableCalls } from '../base/abortable-calls.js'
-import { CANCEL_OPTIONS, invalidArgument, type CancelOptions, type Names } from '../base/validation.js'
+import { CANCEL_OPTIONS, type CancelOptions, type Names } from '../base/validation.js'
 import { Batch, Outcome } from './batch.js'
 import type { Publication } from './frame.js'
 import { SendQueue } from './send-queue.js'
-
-/** What `sendAsync` takes: a string becomes a text message, bytes become a binary message. */
-export type Sendable = string | ArrayBuffer | ArrayBufferView
 
 export interface SendOptions extends CancelOptions {
   /** Whether to compress this message, where compression was negotiated. @default true */
@@ -17,29 +13,31 @@ export const SEND_OPTIONS: Names<SendOptions> = { ...CANCEL_OPTIONS, compress: t
 
 /** What the sender needs of its connection. */
 export interface SendTransport {
+  /** Whether the socket is open, so that a message can still be sent. */
+  readonly isOpen: boolean
   /** Bytes that were handed over and wait for the network. */
   readonly bufferedAmount: number
-  /** Bytes of memory that they take. */
+  /** Bytes of memory that these take. */
   readonly cost: number
-  /** Bytes of memory that a message of a batch takes, beside its frame, once the batch was handed over. */
+  /** Bytes of memory that a message of a batch takes beside its frame, once the batch was handed over. */
   readonly messageCost: number
   /** Takes a message of `size` bytes. */
   send (data: string | Buffer, size: number, compress: boolean, onFlushed?: () => void): void
-  /** Takes messages that have waited. */
+  /** Takes messages that have waited for their turn. */
   sendBatch (batch: Batch, onFlushed?: () => void): void
-  /** Takes a message that goes to others too. */
+  /** Takes a message that goes to other connections too. */
   publish (publication: Publication): void
-  /** Writes what it may have kept to write it together with what follows. */
+  /** Writes what it has gathered. */
   flush (): void
-  /** A message came, and with it others or not: the answers go out together, or the first one at once. */
-  expectAnswers (isMany: boolean): void
+  /** Gathers the next messages into one write, or writes the first one at once. */
+  setBatching (isBatching: boolean): void
 }
 
-/** In bytes of memory. */
+/** Bounds of what is unsent, in bytes of memory. */
 export interface SendLimits {
-  /** With so much unsent a call waits. */
+  /** With this much unsent a call waits. */
   readonly highWaterMark: number
-  /** With so much unsent a call is refused. */
+  /** With this much unsent a call is refused. */
   readonly maxBufferedBytes: number
 }
 
@@ -48,15 +46,16 @@ const SENT = Promise.resolve(true)
 export const NOT_SENT = Promise.resolve(false)
 
 /**
- * Hands messages to the transport in the order of the calls, each while there is room, and lets the caller wait for
- * room. A message that waits for its turn is still ours: its call can be cancelled.
+ * Hands messages to the transport in the order of the calls, each as soon as there is room, and lets the caller wait for room. A
+ * message that waits for its turn was not handed over yet, so its call can still be cancelled.
  */
 export class Sender {
   readonly #transport: SendTransport
   readonly #limits: SendLimits
-  #queue: SendQueue | undefined // made for the first that waits
-  #isFull = false // from the message that reached the mark until that one is flushed
-  #filler: Outcome | undefined // of the call of that message
+  // 'full' from the message that reached the mark until that message is flushed
+  #state: 'ready' | 'full' | 'ended' = 'ready'
+  #queue: SendQueue | undefined // made for the first message that waits
+  #filler: Outcome | undefined // of the call whose message reached the mark
   #lost = 0
 
   constructor (transport: SendTransport, limits: SendLimits) {
@@ -69,63 +68,69 @@ export class Sender {
     return (this.#queue?.bytes ?? 0) + this.#transport.bufferedAmount
   }
 
-  /** Messages that were accepted and were not handed over: not yet, or never. */
+  /** Messages that were accepted and not handed over: not yet, or never. */
   get unsent (): number {
     return this.#lost + (this.#queue?.count ?? 0)
   }
 
-  /** `null`: it was not taken, for too much is unsent already. Where nothing else waits, one message is never too much. */
+  /** `null`: it was not taken, because too much is unsent already. Where nothing else waits, one message is never too much. */
   send (data: string | Buffer, options: SendOptions = {}): Promise<boolean> | null {
+    const { compress = true, timeout = Infinity, signal } = options
+    if (this.#state === 'ended' || !this.#transport.isOpen || signal?.aborted === true) return NOT_SENT
     const size = typeof data === 'string' ? Buffer.byteLength(data) : data.length
     const cost = this.#cost
     if (this.#isTooMuch(cost, size)) return null
-    const { compress = true, timeout = Infinity, signal } = options
-    if (!this.#isFull && cost + size < this.#limits.highWaterMark) {
+    if (this.#state !== 'full' && cost + size < this.#limits.highWaterMark) {
       this.#transport.send(data, size, compress)
       return SENT
     }
-    if (this.#isFull && timeout === 0) return NOT_SENT
+    if (this.#state === 'full' && timeout === 0) return NOT_SENT
     const isLimited = timeout !== Infinity || signal !== undefined
-    const outcome = this.#isFull ? this.#queued.add(data, size, compress, isLimited) : this.#fill(data, size, compress)
+    const outcome = this.#state === 'full' ? this.#queued.add(data, size, compress, isLimited) : this.#fill(data, size, compress)
     if (isLimited) this.#limit(outcome, timeout, signal)
     return outcome.promise
   }
 
-  /** Sends a message that goes to others too, and for which nobody waits. `false`: it was not taken, as with `send`. */
+  /** Sends a message that goes to other connections too, and whose outcome nobody awaits. `false`: it was not taken, as with `send`. */
   publish (publication: Publication): boolean {
     const { data, size } = publication
     const cost = this.#cost
     if (this.#isTooMuch(cost, size)) return false
-    if (this.#isFull) this.#queued.addFrame(publication.frame, size)
+    if (this.#state === 'full') this.#queued.addFrame(publication.frame, size)
     else if (cost + size < this.#limits.highWaterMark) this.#transport.publish(publication)
     else this.#fill(data, size, true)
     return true
   }
 
-  /** Writes what the transport has kept. */
+  setBatching (isBatching: boolean): void {
+    this.#transport.setBatching(isBatching)
+  }
+
+  /** Writes what the transport has gathered. */
   flush (): void {
     this.#transport.flush()
   }
 
-  /** Hands everything over at once: what waits for its turn, and what the transport has kept. */
+  /** Hands everything over at once: what waits for its turn, and what the transport has gathered. */
   handOver (): void {
-    this.#settleFiller(true)
+    this.#finishFiller(true)
     for (const batch of this.#queue ?? []) {
       this.#giveToTransport(batch)
       this.#filler = undefined
-      batch.settle(true)
+      batch.finish(true)
     }
     this.#transport.flush()
   }
 
   /** Nothing more can be handed over. */
   end (): void {
+    this.#state = 'ended'
     this.#lost = this.unsent
     for (const batch of this.#queue ?? []) {
       this.#queue?.delete(batch)
-      batch.settle(false)
+      batch.finish(false)
     }
-    this.#settleFiller(false)
+    this.#finishFiller(false)
   }
 
   /** Bytes of memory that everything unsent takes. */
@@ -143,7 +148,7 @@ export class Sender {
   }
 
   #fill (data: string | Buffer, size: number, compress: boolean): Outcome {
-    this.#isFull = true
+    this.#state = 'full'
     const filler = this.#filler = new Outcome()
     this.#transport.send(data, size, compress, () => this.#transportOnFlush())
     return filler
@@ -154,55 +159,45 @@ export class Sender {
     if (this.#transport.cost + batch.size < this.#limits.highWaterMark) {
       this.#transport.sendBatch(batch)
     } else {
-      this.#isFull = true
+      this.#state = 'full'
       this.#filler = batch
       this.#transport.sendBatch(batch, () => this.#transportOnFlush())
     }
   }
 
   #transportOnFlush (): void {
-    this.#isFull = false
-    this.#settleFiller(true)
+    if (this.#state === 'ended') return
+    this.#state = 'ready'
+    this.#finishFiller(true)
     for (const batch of this.#queue ?? []) {
       this.#giveToTransport(batch)
       if (this.#isFull) break
-      batch.settle(true)
+      batch.finish(true)
     }
   }
 
-  #settleFiller (isSent: boolean): void {
-    const filler = this.#filler
-    this.#filler = undefined
-    filler?.settle(isSent)
+  get #isFull (): boolean {
+    return this.#state === 'full'
   }
 
-  // Cancelled, a call whose message was handed over has no reason to wait for room, and the message is sent
+  #finishFiller (isSent: boolean): void {
+    const filler = this.#filler
+    this.#filler = undefined
+    filler?.finish(isSent)
+  }
+
+  // A call that is cancelled after its message was handed over only stops waiting for room: the message is sent
   #limit (outcome: Outcome, timeout: number, signal: AbortSignal | undefined): void {
     const cancel = () => {
       const isWaiting = outcome instanceof Batch && this.#queue?.delete(outcome) === true
-      outcome.settle(!isWaiting)
+      outcome.finish(!isWaiting)
     }
     const timer = timeout === Infinity ? undefined : setTimeout(cancel, timeout)
     const calls = signal && AbortableCalls.of(signal)
     calls?.add(cancel)
-    outcome.onSettle = () => {
+    outcome.onFinish = () => {
       clearTimeout(timer)
       calls?.delete(cancel)
     }
   }
-}
-
-/**
- * The same bytes, not copied, as what the transport takes.
- * @throws FST_WSA_INVALID_ARGUMENT
- */
-export function toSendable (data: Sendable): string | Buffer {
-  if (typeof data === 'string' || Buffer.isBuffer(data)) return data
-  try {
-    if (ArrayBuffer.isView(data)) return Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-    if (types.isAnyArrayBuffer(data)) return Buffer.from(data)
-  } catch {
-    throw invalidArgument('data', 'bytes that were not transferred elsewhere', data)
-  }
-  throw invalidArgument('data', 'a string, a Buffer, an ArrayBufferView or an ArrayBuffer', data)
 }

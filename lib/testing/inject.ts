@@ -1,7 +1,8 @@
 import { validateHeaderName, validateHeaderValue, type IncomingHttpHeaders, type IncomingMessage, type Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { assertOptions, invalidArgument, type Names } from '../base/validation.js'
-import { AsyncWebSocket, type ConnectionOwner } from '../connection/async-web-socket.js'
+import { AsyncWebSocket } from '../connection/async-web-socket.js'
+import type { ConnectionOwner } from '../connection/live-connection.js'
 import { TOKEN } from '../upgrade/handshake.js'
 import { observed, type ObservedSocket } from '../connection/observed-socket.js'
 import type { Settings } from '../plugin/options.js'
@@ -75,7 +76,7 @@ export class InjectedWebSocket extends AsyncWebSocket {
 }
 
 /** A client belongs to the test alone. */
-const NOBODY: ConnectionOwner = { isClosing: false, rounds: null, topics: null, delete () {}, dropped () {} }
+const NOBODY: ConnectionOwner = { isClosing: false, wheel: null, topics: null, delete () {}, dropped () {} }
 
 /** `app.injectWebSocketAsync` */
 export function injectInto (app: FastifyInstance, server: Server, settings: Settings) {

@@ -1,7 +1,7 @@
 import { install } from '@sinonjs/fake-timers'
 import t, { type Test } from 'tap'
 import { KeepAlive, type KeepAliveSettings } from '../../lib/connection/keep-alive.js'
-import { Rounds } from '../../lib/connection/timer-wheel.js'
+import { TimerWheel } from '../../lib/connection/timer-wheel.js'
 
 /** A keep-alive over a peer that the test plays, on a fake clock. */
 function play (t: Test, settings: KeepAliveSettings | null = { interval: 1000, timeout: 500 }) {
@@ -12,17 +12,17 @@ function play (t: Test, settings: KeepAliveSettings | null = { interval: 1000, t
   const keepAlive = new KeepAlive({
     get inboundBytes () { return peer.inboundBytes },
     get isPaused () { return peer.isPaused },
-    listen: () => { peer.isHeard = true },
+    reportResumes: () => { peer.isHeard = true },
     ping (payload) {
       peer.lastPing = payload
       log.push(`ping ${clock.now}`)
     },
-    look: () => { log.push(`look ${clock.now}`) },
-    terminate () {
+    readAhead: () => { log.push(`look ${clock.now}`) },
+    terminateSilent () {
       log.push(`terminate ${clock.now}`)
       keepAlive.stop()
     }
-  }, settings, settings && new Rounds(settings.interval / 2, 1))
+  }, settings, settings && new TimerWheel(settings.interval / 2, 1))
   keepAlive.start()
   const speak = () => { peer.inboundBytes++ }
   const pong = () => {

@@ -10,7 +10,7 @@ t.test('the defaults', async (t) => {
     upgradeTimeout: 10_000,
     shutdown: { code: 1001, reason: 'server shutting down', grace: 5_000, timeout: 8_000, spread: 0 },
     maxConnections: Infinity,
-    receiveLimits: { mark: { messages: 64, bytes: 1024 * 1024 } },
+    receiveLimits: { highWater: { messages: 64, bytes: 1024 * 1024 } },
     sendLimits: { highWaterMark: 64 * 1024, maxBufferedBytes: 16 * 1024 * 1024 },
     slowConsumer: 'close',
     duplicateIdentifier: 'replace',

@@ -1,20 +1,25 @@
 import { getEventListeners } from 'node:events'
 import { install } from '@sinonjs/fake-timers'
 import t, { type Test } from 'tap'
-import { FRAMES_IN_A_READ, MESSAGE_COST, receiveLimits, ReceiveQueue, type ReceiveLimits } from '../../lib/receive/receive-queue.js'
+import { FRAMES_IN_A_READ, MESSAGE_COST, receiveLimits, type ReceiveLimits } from '../../lib/receive/receive-limits.js'
+import { ReceiveQueue } from '../../lib/receive/receive-queue.js'
 
 const UNLIMITED = { messages: Infinity, bytes: Infinity }
 
 /** A queue of anything, each of a length of its own or of 0, with what was done to its flow. */
-function newQueue<T extends string | number> (limits: ReceiveLimits = { mark: UNLIMITED, look: UNLIMITED, cap: UNLIMITED }) {
+function newQueue<T extends string | number> (limits: ReceiveLimits = { highWater: UNLIMITED, probeHighWater: UNLIMITED, hardCap: UNLIMITED }) {
   const flow: string[] = []
-  const queue = new ReceiveQueue<{ value: T, length: number, bytes: Buffer }>(limits, { pause: () => flow.push('pause'), resume: () => flow.push('resume') })
+  const queue = new ReceiveQueue<{ value: T, length: number, bytes: Buffer }>(limits, {
+    pauseReading: () => flow.push('pause'),
+    resumeReading: () => flow.push('resume'),
+    receiveOnEnd: () => flow.push('receive after the end')
+  })
   return {
     flow,
     push: (value: T) => queue.push({ value, length: typeof value === 'string' ? value.length : 0, bytes: Buffer.alloc(0) }),
     receive: async (options: { timeout?: number, signal?: AbortSignal }): Promise<T | null> => (await queue.receive(options.timeout, options.signal))?.value ?? null,
     end: () => queue.end(),
-    look: () => queue.look(),
+    readAhead: () => queue.readAhead(),
     get length () { return queue.length },
     get hasEnded () { return queue.hasEnded }
   }
@@ -165,7 +170,7 @@ t.test('nothing is left of a call that has ended', async (t) => {
 
 t.test('above either mark reading is paused, and resumed at a quarter of both', async (t) => {
   const mark = { messages: 8, bytes: 9 * MESSAGE_COST }
-  const queue = newQueue<string>({ mark, look: mark, cap: UNLIMITED })
+  const queue = newQueue<string>({ highWater: mark, probeHighWater: mark, hardCap: UNLIMITED })
   for (let i = 0; i < 8; i++) queue.push('a')
   t.same(queue.flow, [])
   queue.push('b')
@@ -185,25 +190,25 @@ t.test('above either mark reading is paused, and resumed at a quarter of both', 
 
 t.test('at the cap nothing more is taken', async (t) => {
   const mark = { messages: 1, bytes: 1000 }
-  const queue = newQueue<string>({ mark, look: mark, cap: { messages: 3, bytes: 1000 } })
+  const queue = newQueue<string>({ highWater: mark, probeHighWater: mark, hardCap: { messages: 3, bytes: 1000 } })
   t.same(['a', 'b', 'c', 'd'].map((message) => queue.push(message)), [true, true, true, false])
-  const large = newQueue<string>({ mark, look: mark, cap: { messages: 3, bytes: 1000 } })
+  const large = newQueue<string>({ highWater: mark, probeHighWater: mark, hardCap: { messages: 3, bytes: 1000 } })
   t.same(['x'.repeat(1000), 'b'].map((message) => large.push(message)), [true, false])
 })
 
-t.test('look() reads on, up to a higher mark, once in each pause', async (t) => {
-  const queue = newQueue<string>({ mark: { messages: 4, bytes: 10_000 }, look: { messages: 6, bytes: 10_000 }, cap: UNLIMITED })
-  queue.look()
+t.test('readAhead() reads on, up to a higher mark, once in each pause', async (t) => {
+  const queue = newQueue<string>({ highWater: { messages: 4, bytes: 10_000 }, probeHighWater: { messages: 6, bytes: 10_000 }, hardCap: UNLIMITED })
+  queue.readAhead()
   t.same(queue.flow, [], 'nothing is paused')
   for (let i = 0; i < 5; i++) queue.push('a')
   t.same(queue.flow, ['pause'])
-  queue.look()
-  queue.look()
+  queue.readAhead()
+  queue.readAhead()
   t.same(queue.flow, ['pause', 'resume'])
   queue.push('b')
   t.same(queue.flow, ['pause', 'resume'])
   queue.push('c')
-  queue.look()
+  queue.readAhead()
   t.same(queue.flow, ['pause', 'resume', 'pause'])
   for (let i = 0; i < 6; i++) await queue.receive({})
   t.same(queue.flow, ['pause', 'resume', 'pause', 'resume'])
@@ -211,15 +216,15 @@ t.test('look() reads on, up to a higher mark, once in each pause', async (t) => 
   t.same(queue.flow.at(-1), 'pause', 'the lower mark is in force again')
 })
 
-t.test('look() does not resume what is above the higher mark already', async (t) => {
-  const queue = newQueue<string>({ mark: { messages: 1, bytes: 10_000 }, look: { messages: 2, bytes: 10_000 }, cap: UNLIMITED })
+t.test('readAhead() does not resume what is above the higher mark already', async (t) => {
+  const queue = newQueue<string>({ highWater: { messages: 1, bytes: 10_000 }, probeHighWater: { messages: 2, bytes: 10_000 }, hardCap: UNLIMITED })
   for (let i = 0; i < 5; i++) queue.push('a')
-  queue.look()
+  queue.readAhead()
   t.same(queue.flow, ['pause'])
 })
 
 t.test('a message counts with what it takes beside its payload', (t) => {
-  const queue = newQueue<string>({ mark: { messages: Infinity, bytes: 10 * MESSAGE_COST }, look: UNLIMITED, cap: UNLIMITED })
+  const queue = newQueue<string>({ highWater: { messages: Infinity, bytes: 10 * MESSAGE_COST }, probeHighWater: UNLIMITED, hardCap: UNLIMITED })
   for (let i = 0; i < 10; i++) queue.push('')
   t.same(queue.flow, [])
   queue.push('')
@@ -227,7 +232,7 @@ t.test('a message counts with what it takes beside its payload', (t) => {
   t.end()
 })
 
-t.test('an honest peer cannot reach the cap: one read after the mark, one after a look', (t) => {
+t.test('an honest peer cannot reach the cap: one read after the mark, one after reading ahead', (t) => {
   const mark = { messages: 64, bytes: 1024 * 1024 }
   const limits = receiveLimits(mark, 1024 * 1024)
   const queue = newQueue<string>(limits)
@@ -239,11 +244,11 @@ t.test('an honest peer cannot reach the cap: one read after the mark, one after 
     return true
   }
   t.equal(read(), true)
-  queue.look()
-  t.same(queue.flow, ['pause'], 'so many tiny messages are more than a look admits')
+  queue.readAhead()
+  t.same(queue.flow, ['pause'], 'so many tiny messages are more than reading ahead admits')
   const small = newQueue<string>(limits)
   for (let i = 0; i < 65; i++) small.push('')
-  small.look()
+  small.readAhead()
   t.same(small.flow, ['pause', 'resume'])
   t.end()
 })
@@ -267,7 +272,7 @@ class View {
 
 /** A queue of views of reads of 1,000 bytes, of which `mark / 4` may be kept. */
 function newViews (mark: number) {
-  const queue = new ReceiveQueue<View>({ mark: { messages: Infinity, bytes: mark }, look: UNLIMITED, cap: UNLIMITED }, { pause () {}, resume () {} })
+  const queue = new ReceiveQueue<View>({ highWater: { messages: Infinity, bytes: mark }, probeHighWater: UNLIMITED, hardCap: UNLIMITED }, { pauseReading () {}, resumeReading () {}, receiveOnEnd () {} })
   const all: View[] = []
   return {
     all,
@@ -342,7 +347,7 @@ t.test('what waits does not keep its reads, whatever was taken in between', (t) 
 })
 
 t.test('end() resumes reading, so that a close frame is seen', async (t) => {
-  const queue = newQueue<string>({ mark: { messages: 1, bytes: 10_000 }, look: UNLIMITED, cap: UNLIMITED })
+  const queue = newQueue<string>({ highWater: { messages: 1, bytes: 10_000 }, probeHighWater: UNLIMITED, hardCap: UNLIMITED })
   for (let i = 0; i < 5; i++) queue.push('a')
   queue.end()
   for (let i = 0; i < 5; i++) await queue.receive({})
@@ -352,9 +357,9 @@ t.test('end() resumes reading, so that a close frame is seen', async (t) => {
 t.test('the limits of a connection', (t) => {
   const mark = { messages: 64, bytes: 1000 }
   t.same(receiveLimits(mark, 500), {
-    mark,
-    look: { messages: 64 + 10_923, bytes: 1000 + 65_536 + 500 },
-    cap: { messages: 64 + 2 * 10_923, bytes: 1000 + 2 * (65_536 + 500) + FRAMES_IN_A_READ * MESSAGE_COST }
+    highWater: mark,
+    probeHighWater: { messages: 64 + 10_923, bytes: 1000 + 65_536 + 500 },
+    hardCap: { messages: 64 + 2 * 10_923, bytes: 1000 + 2 * (65_536 + 500) + FRAMES_IN_A_READ * MESSAGE_COST }
   })
   t.end()
 })

@@ -62,8 +62,8 @@ t.test('all who ask for the outcome get it, before it is settled or after', asyn
   const before = batch.promise
   t.equal(batch.promise, before, 'one promise for all')
   let settled = 0
-  batch.onSettle = () => settled++
-  batch.settle(true)
+  batch.onFinish = () => settled++
+  batch.finish(true)
   t.equal(settled, 1)
   t.equal(await before, true)
 })

@@ -12,6 +12,7 @@ function play ({ highWaterMark = 10, maxBufferedBytes = 10_000, messageCost = 0 
   const sender = new Sender({
     get bufferedAmount () { return bufferedAmount },
     get cost () { return bufferedAmount },
+    isOpen: true,
     messageCost,
     sendBatch (batch, onFlushed) {
       const { compress } = batch
@@ -26,7 +27,7 @@ function play ({ highWaterMark = 10, maxBufferedBytes = 10_000, messageCost = 0 
     },
     publish ({ data }) { this.send(data, data.length, true) },
     flush () {},
-    expectAnswers () {}
+    setBatching () {}
   }, { highWaterMark, maxBufferedBytes })
   const flush = () => {
     bufferedAmount = 0

@@ -1,0 +1,86 @@
+import type { CloseCause, CloseInfo } from '../base/close.js'
+
+/** The reason of `ws.signal`. */
+class ConnectionEndedError extends Error {
+  override readonly name = 'AbortError'
+  readonly code = 'ABORT_ERR'
+
+  constructor (cause: CloseInfo) {
+    super(`The connection has ended with ${cause.code} (${cause.cause})`, { cause })
+  }
+}
+
+/**
+ * How one connection ends, and who waits to hear of it. It is made when somebody first asks, or when the connection stops being
+ * open, so an idle connection does not pay for it.
+ */
+export class Ending {
+  cause: CloseCause = 'connection-lost'
+  /** What our own close frame said. */
+  sentClose: Pick<CloseInfo, 'code' | 'reason'> | undefined
+  error: Error | undefined
+  /** Runs until the peer has closed the TCP connection after its end. */
+  timer: NodeJS.Timeout | undefined
+  info: CloseInfo | null = null
+  #closed: Promise<CloseInfo> | undefined
+  #resolveClosed: ((info: CloseInfo) => void) | undefined
+  #aborter: AbortController | undefined
+
+  get closed (): Promise<CloseInfo> {
+    this.#closed ??= this.info !== null
+      ? Promise.resolve(this.info)
+      : new Promise((resolve) => { this.#resolveClosed = resolve })
+    return this.#closed
+  }
+
+  get signal (): AbortSignal {
+    if (this.#aborter === undefined) {
+      this.#aborter = new AbortController()
+      if (this.info !== null) this.#aborter.abort(new ConnectionEndedError(this.info))
+    }
+    return this.#aborter.signal
+  }
+
+  /** Whether something was thrown only because `signal` has aborted. */
+  isReasonOf (thrown: unknown): boolean {
+    const reason: unknown = this.#aborter?.signal.reason
+    return reason !== undefined && (thrown === reason || causeOf(thrown) === reason)
+  }
+
+  /**
+   * Puts together the `CloseInfo`.
+   * @param code as `ws` has it: the peer's, or 1006 where no close frame came
+   * @param reason of the peer's close frame
+   */
+  describe (code: number, reason: string, unread: number, unsent: number): CloseInfo {
+    clearTimeout(this.timer)
+    const hasPeerClosed = code !== 1006
+    const shown = hasPeerClosed ? undefined : this.sentClose
+    const info: CloseInfo & { error?: Error } = {
+      code: shown?.code ?? code,
+      reason: shown?.reason ?? reason,
+      wasClean: hasPeerClosed && this.sentClose !== undefined,
+      cause: this.cause,
+      unread,
+      unsent
+    }
+    if (this.error !== undefined) info.error = this.error
+    this.info = info
+    return info
+  }
+
+  /** Resolves `closed`, then aborts `signal`. */
+  announce (info: CloseInfo): void {
+    this.#resolveClosed?.(info)
+    this.#aborter?.abort(new ConnectionEndedError(info))
+  }
+}
+
+/** The `cause` of an error that is not ours: reading it may throw. */
+function causeOf (thrown: unknown): unknown {
+  try {
+    return (thrown as { cause?: unknown } | null | undefined)?.cause
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,413 @@
+import type { Duplex } from 'node:stream'
+import type { FastifyRequest } from 'fastify'
+import type { WebSocket } from 'ws'
+import { closeAskedFor, type CloseCause, type CloseInfo } from '../base/close.js'
+import { logForeign } from '../base/log.js'
+import { Inbound } from '../receive/inbound.js'
+import { Message } from '../receive/message.js'
+import type { Amount, ReceiveLimits } from '../receive/receive-limits.js'
+import { ReceiveQueue } from '../receive/receive-queue.js'
+import type { Publication } from '../send/frame.js'
+import { NOT_SENT, Sender, type SendLimits } from '../send/sender.js'
+import { sendTransport } from '../send/socket-transport.js'
+import type { Topics } from '../topics/topics.js'
+import { Ending } from './ending.js'
+import { KeepAlive, type KeepAliveSettings } from './keep-alive.js'
+import type { ObservedSocket } from './observed-socket.js'
+import type { PingPolicy } from './ping-policy.js'
+import type { TimerWheel } from './timer-wheel.js'
+
+/** The app, as its connections see it. */
+export interface ConnectionOwner {
+  /** Whether the app is closing. */
+  readonly isClosing: boolean
+  /** `null` for a client, which cannot subscribe. */
+  readonly topics: Topics<LiveConnection> | null
+  /** Ticks twice in an interval of the keep-alive. */
+  readonly wheel: TimerWheel | null
+  /** Called once, when the connection has ended and before `closed` resolves. */
+  delete (connection: LiveConnection, closeInfo: CloseInfo, traffic: Traffic): void
+  /** A message that came, or one that was to be sent, was dropped. */
+  dropped (connection: LiveConnection, direction: 'in' | 'out', reason: string, bytes: number): void
+}
+
+/** The settings of a connection. */
+export interface ConnectionSettings {
+  readonly receiveLimits: ReceiveLimits
+  readonly receiveTimeout: number
+  readonly sendLimits: SendLimits
+  readonly slowConsumer: 'close' | 'drop'
+  readonly keepAlive: KeepAliveSettings | null
+  /** The close frame while the app closes. */
+  readonly shutdown: Pick<CloseInfo, 'code' | 'reason'>
+  /** Options of the `ws` server. */
+  readonly server: {
+    readonly closeTimeout: number
+    readonly allowSynchronousEvents?: boolean | undefined
+    readonly WebSocket?: unknown
+  }
+}
+
+/** What passed through a connection. */
+export interface Traffic {
+  readonly received: Amount
+  readonly sent: Amount & { readonly dropped: number }
+}
+
+/** What a connection is made of. */
+export interface ConnectionParts {
+  readonly socket: ObservedSocket
+  readonly transport: Duplex
+  readonly request: FastifyRequest
+  readonly settings: ConnectionSettings
+  readonly identifier: string | null
+  readonly owner: ConnectionOwner
+}
+
+/**
+ * A connection as the plugin sees it: it hears its socket, its transport and the app, and knows whether it is open. An application
+ * sees it as an `AsyncWebSocket`, which extends it. The two are one object, because every connection pays for each of its objects.
+ */
+export abstract class LiveConnection {
+  /** The request that was upgraded. */
+  readonly request: FastifyRequest
+  /**
+   * The socket of `ws` underneath. Messages that are sent through it keep their place among the sends here; a ping, a pong or
+   * a close does not wait for those that still wait for room.
+   */
+  readonly socket: WebSocket
+  /** As it was given to `getWebSocketAsync`: `app.webSockets` finds the connection by it. */
+  readonly identifier: string | null
+  /** @internal When it was opened, on the clock of `performance.now()`. */
+  readonly openedAt = performance.now()
+  /** @internal The topics that it is subscribed to. */
+  topics: Set<string> | undefined
+  /** @internal */
+  readonly settings: ConnectionSettings
+  /** @internal */
+  readonly owner: ConnectionOwner
+  /** @internal */
+  readonly queue: ReceiveQueue<Message<this>>
+  /** @internal */
+  readonly sender: Sender
+  /** @internal */
+  readonly keepAlive: KeepAlive
+  /** @internal Where messages go: to the application's own listeners, or to receives, of which the first may have been called. */
+  reader: 'listeners' | 'awaited' | 'receiving' = 'listeners'
+  /** @internal */
+  usedPingPolicy: PingPolicy | undefined
+  readonly #inbound: Inbound
+  // 'draining' takes no more messages, because the app closes; 'drained' has answered a receive with `null` for that reason;
+  // 'closing' refuses every send; 'closed' has no TCP connection any more
+  #state: 'open' | 'draining' | 'drained' | 'closing' | 'closed' = 'open'
+  #usedEnding: Ending | undefined
+  #watchers = 0 // listeners for messages that were there before, such as those of a monitor: they leave the messages to receives
+  #discarded = 0 // messages that came when no more were taken
+  #dropped = 0 // messages that were not sent, because the peer reads too slowly
+
+  /** @internal */
+  constructor ({ socket, transport, request, settings, identifier, owner }: ConnectionParts) {
+    this.request = request
+    this.socket = socket
+    this.identifier = identifier
+    this.settings = settings
+    this.owner = owner
+    const { receiveLimits, sendLimits, keepAlive, server } = settings
+    this.queue = new ReceiveQueue(receiveLimits, this)
+    this.sender = new Sender(sendTransport(socket, transport, this.#isCompressed || server.WebSocket !== undefined), sendLimits)
+    this.#inbound = new Inbound(this, socket, transport, this.#isReadLater)
+    this.keepAlive = new KeepAlive(this, this.#inbound.isCounted ? keepAlive : null, owner.wheel)
+    socket.observer = this
+    this.keepAlive.start()
+  }
+
+  /** True from the first moment at which a send would be refused. */
+  get isClosed (): boolean {
+    return this.#isLeaving || this.socket.readyState !== this.socket.OPEN
+  }
+
+  /** How the connection ended, or `null` while it has not. */
+  get closeInfo (): CloseInfo | null {
+    return this.#usedEnding?.info ?? null
+  }
+
+  /** @internal */
+  get ending (): Ending {
+    this.#usedEnding ??= new Ending()
+    return this.#usedEnding
+  }
+
+  // What the socket reports
+
+  /** @internal */
+  socketOnMessage (bytes: Buffer, isBinary: boolean): void {
+    if (this.reader === 'listeners') return
+    if (this.#isHandedOver) return this.#giveQueueToListeners() // they get this message next
+    if (this.#state !== 'open') {
+      this.#discard(bytes, 'closing')
+    } else if (this.usedPingPolicy?.isEcho(bytes, isBinary) !== true && !this.queue.push(new Message<this>(bytes, isBinary, this))) {
+      this.#discard(bytes, 'receive-overflow')
+      this.closeWith(1008, 'too many messages', 'receive-overflow')
+    }
+    this.sender.setBatching(this.queue.length > 0)
+  }
+
+  /** @internal */
+  socketOnPong (payload: Buffer): void {
+    this.keepAlive.pongOnReceive(payload.toString('latin1'))
+  }
+
+  /** @internal The queue is handed over in the next tick, so that listeners that are added together all get it, and a receive may still come first. */
+  socketOnListening (): void {
+    if (this.queue.length > 0) process.nextTick(() => this.#giveQueueToListeners())
+  }
+
+  /** @internal */
+  socketOnSending (): void {
+    this.sender.handOver()
+  }
+
+  /** @internal */
+  socketOnWriting (): void {
+    this.sender.flush()
+  }
+
+  /** @internal */
+  socketOnClosing (code: number, reason: string): void {
+    this.ending.sentClose = { code, reason }
+    this.#leaveOpen(this.#inbound.isRead ? 'local' : 'peer')
+  }
+
+  /** @internal */
+  socketOnTerminating (): void {
+    this.#leaveOpen('terminated')
+  }
+
+  /** @internal */
+  socketOnError (error: Error): void {
+    this.ending.error = error
+    // ws answers a violation with a close frame first, which looks like the answer to a close frame of the peer
+    if (this.ending.cause === 'peer') this.ending.cause = 'protocol-error'
+  }
+
+  /** @internal The end, in this order: state, timers, waiting calls, the app, `closed`, `signal`. */
+  socketOnClose (code: number, reason: Buffer): void {
+    if (this.#state === 'closed') return // the application emits it by hand
+    this.#leaveOpen('connection-lost')
+    this.#state = 'closed'
+    const { ending } = this
+    if (code !== 1006 && ending.cause === 'connection-lost') {
+      // A close frame came. On Bun, ws answers it without a call of close(), so no answer was noticed
+      ending.cause = 'peer'
+      ending.sentClose = { code, reason: reason.toString() }
+    }
+    ending.error ??= this.#inbound.error
+    const info = ending.describe(code, reason.toString(), this.queue.length + this.#discarded, this.sender.unsent)
+    this.owner.delete(this, info, this.#traffic)
+    ending.announce(info)
+  }
+
+  // What the transport reports
+
+  /** @internal The peer has ended its side without a close frame. `ws` then ends ours, and waits for the peer without a limit. */
+  transportOnEnd (): void {
+    if (this.#isLeaving) return
+    this.sender.flush()
+    // If ws emits messages later, some of them may still come
+    if (!this.#isReadLater) this.#leaveOpen('connection-lost')
+    this.ending.timer = setTimeout(() => this.terminateWith('connection-lost'), this.settings.server.closeTimeout)
+  }
+
+  /** @internal */
+  transportOnResume (): void {
+    this.keepAlive.readingOnResume()
+  }
+
+  // What the queue and the keep-alive need
+
+  /** @internal */
+  pauseReading (): void {
+    this.socket.pause()
+  }
+
+  /** @internal */
+  resumeReading (): void {
+    this.socket.resume()
+  }
+
+  /** @internal While the app closes, a second receive after the end shows that the handler does not return but polls: it is closed now. */
+  receiveOnEnd (): void {
+    if (this.#state === 'drained') this.closeForShutdown()
+    if (this.#state === 'draining') this.#state = 'drained'
+  }
+
+  /** @internal */
+  get inboundBytes (): number {
+    return this.#inbound.bytesRead
+  }
+
+  /** @internal */
+  get isPaused (): boolean {
+    return this.socket.isPaused
+  }
+
+  /** @internal */
+  readAhead (): void {
+    this.queue.readAhead()
+  }
+
+  /** @internal */
+  reportResumes (): void {
+    this.#inbound.reportResumes()
+  }
+
+  /** @internal */
+  ping (payload: string): void {
+    this.socket.ping(payload)
+  }
+
+  /** @internal */
+  terminateSilent (): void {
+    this.terminateWith('keep-alive')
+  }
+
+  // What the handler and the app do with it
+
+  /** @internal From here on messages are queued for receives, and the handler's promise is the connection's lifetime. */
+  startReceiving (): void {
+    if (this.reader !== 'listeners') return
+    this.reader = 'awaited'
+    this.#watchers = this.socket.listenerCount('message')
+  }
+
+  /** @internal Whether messages go to receives, and the handler's promise is the connection's lifetime. */
+  get isAwaited (): boolean {
+    return this.reader !== 'listeners'
+  }
+
+  /** @internal Whether something was thrown only because `ws.signal` has aborted. */
+  isEndedBy (thrown: unknown): boolean {
+    return this.#usedEnding?.isReasonOf(thrown) === true
+  }
+
+  /** @internal */
+  handlerOnReturn (): void {
+    if (this.isAwaited) this.closeWith(undefined, undefined, 'handler-returned')
+  }
+
+  /** @internal What a handler throws goes to the log; the peer is told no details. */
+  handlerOnThrow (error: unknown): void {
+    const asked = closeAskedFor(error)
+    const isFailure = asked === undefined && !this.isEndedBy(error)
+    this.closeWith(asked?.code ?? 1011, asked?.reason ?? '', 'handler-failed') // before the log: the peer need not wait for it
+    const message = asked === undefined ? 'websocket handler failed' : 'websocket handler closed the connection'
+    logForeign(this.request.log, isFailure ? 'error' : 'debug', { err: error }, message)
+  }
+
+  /** @internal The app is closing: it closes now where no work has begun, else when the handler returns. */
+  drain (): void {
+    const hasBegun = this.reader === 'receiving' || (this.reader === 'awaited' && this.queue.length > 0)
+    if (this.#state === 'open') this.#state = this.queue.hasWaiter ? 'drained' : 'draining'
+    this.queue.end()
+    if (!hasBegun) this.closeForShutdown()
+  }
+
+  /** @internal */
+  closeForShutdown (): void {
+    this.closeWith(undefined, undefined, 'shutdown')
+  }
+
+  /** @internal Another connection has its identifier now. */
+  closeAsReplaced (): void {
+    this.closeWith(4409, 'replaced', 'replaced')
+  }
+
+  /** @internal Sends a publication. `false`: the peer reads too slowly. `null`: the connection has ended. */
+  deliver (publication: Publication): boolean | null {
+    if (this.isClosed) return null
+    if (this.sender.publish(publication)) return true
+    this.drop(publication.data)
+    return false
+  }
+
+  /** @internal Refuses a message, because the peer reads too slowly. */
+  drop (data: string | Buffer): Promise<boolean> {
+    this.#dropped++
+    this.owner.dropped(this, 'out', 'slow-consumer', Buffer.byteLength(data))
+    if (this.settings.slowConsumer === 'close') {
+      this.sender.end() // what waits for its turn would only delay the close frame
+      this.closeWith(1013, 'too slow', 'slow-consumer')
+    }
+    return NOT_SENT
+  }
+
+  // The ways out of 'open'
+
+  /** @internal Sends what waits, then a close frame. @param code @default 1000, or `shutdown.code` while the app closes */
+  closeWith (code: number | undefined, reason: string | undefined, cause: CloseCause): void {
+    if (this.isClosed) return
+    const isShutdown = this.owner.isClosing
+    const byDefault = isShutdown && code === undefined ? this.settings.shutdown : { code: 1000, reason: '' }
+    const close = this.ending.sentClose = { code: code ?? byDefault.code, reason: reason ?? byDefault.reason }
+    this.sender.handOver()
+    this.#leaveOpen(isShutdown && cause !== 'handler-failed' ? 'shutdown' : cause)
+    if (this.socket.isPaused) this.socket.resume() // a paused socket would not see the peer's answer
+    ;(this.socket as ObservedSocket).closeUnobserved(close.code, close.reason) // it was constructed with an observed socket
+  }
+
+  /** @internal Ends it without a close frame. */
+  terminateWith (cause: CloseCause): void {
+    this.sender.flush()
+    this.#leaveOpen(cause)
+    ;(this.socket as ObservedSocket).terminateUnobserved()
+  }
+
+  get #isLeaving (): boolean {
+    return this.#state === 'closing' || this.#state === 'closed'
+  }
+
+  /** Settles receives and sends that wait. Messages that wait can still be received. */
+  #leaveOpen (cause: CloseCause): void {
+    if (this.#isLeaving) return
+    this.#state = 'closing'
+    this.ending.cause = cause
+    this.usedPingPolicy?.stop()
+    this.keepAlive.stop()
+    this.queue.end()
+    this.sender.end()
+  }
+
+  get #isCompressed (): boolean {
+    return this.socket.extensions !== ''
+  }
+
+  /** Whether `ws` does not emit a message in the turn in which it was read. */
+  get #isReadLater (): boolean {
+    return this.#isCompressed || this.settings.server.allowSynchronousEvents === false
+  }
+
+  /** Whether the application listens to the socket and has never received: a library does so. */
+  get #isHandedOver (): boolean {
+    return this.reader === 'awaited' && this.socket.listenerCount('message') > this.#watchers
+  }
+
+  #giveQueueToListeners (): void {
+    while (this.#isHandedOver && this.queue.length > 0) {
+      const { bytes, isBinary } = this.queue.poll() as Message<this> // the queue is not empty
+      ;(this.socket as ObservedSocket).emitToListeners('message', [bytes, isBinary])
+    }
+  }
+
+  #discard (bytes: Buffer, reason: string): void {
+    this.#discarded++
+    this.owner.dropped(this, 'in', reason, bytes.length)
+  }
+
+  get #traffic (): Traffic {
+    const { receivedMessages, receivedBytes, sentMessages, sentBytes } = this.socket as ObservedSocket
+    return {
+      received: { messages: receivedMessages, bytes: receivedBytes },
+      sent: { messages: sentMessages, bytes: sentBytes, dropped: this.#dropped }
+    }
+  }
+}

@@ -1,0 +1,51 @@
+/** A ping whose pong has not come yet. */
+export interface Ping {
+  readonly sentAt: number
+  /** Ends the wait: with the round trip in ms, or with `null`. */
+  finish (latency: number | null): void
+}
+
+/** The pings of one connection that wait for their pong. */
+export class Pings {
+  /** The last round trip that was measured, in ms. */
+  latency: number | null = null
+  readonly #owner: { ping (payload: string): void }
+  readonly #waiting = new Map<string, Ping>() // by payload, in the order in which they were sent
+  #count = 0
+
+  /** @param owner sends a ping with this payload */
+  constructor (owner: { ping (payload: string): void }) {
+    this.#owner = owner
+  }
+
+  /** @param onFinish called once with the round trip in ms, or with `null` when nobody waits for it any longer */
+  send (onFinish: (latency: number | null) => void): Ping {
+    const payload = String(++this.#count)
+    const ping: Ping = {
+      sentAt: performance.now(),
+      finish: (latency) => {
+        this.#waiting.delete(payload)
+        onFinish(latency)
+      }
+    }
+    this.#waiting.set(payload, ping)
+    this.#owner.ping(payload)
+    return ping
+  }
+
+  /** A pong came. It also answers the pings before its own: a peer need only answer the latest (RFC 6455, section 5.5.3). */
+  pongOnReceive (payload: string): void {
+    if (!this.#waiting.has(payload)) return
+    const now = performance.now()
+    for (const [sent, ping] of this.#waiting) {
+      this.latency = now - ping.sentAt
+      ping.finish(this.latency)
+      if (sent === payload) break
+    }
+  }
+
+  /** No pong will come any more. */
+  end (): void {
+    for (const ping of this.#waiting.values()) ping.finish(null)
+  }
+}
