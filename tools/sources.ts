@@ -22,7 +22,7 @@ export function hasBody (node: ts.Node): node is FunctionWithBody {
 /** A name for people, such as `Sender.send`, `get Sender.size` or `arrow in Sender.send`. */
 export function nameOf (node: FunctionWithBody): string {
   const { parent } = node
-  if (ts.isConstructorDeclaration(node)) return `new ${className(parent)}`
+  if (ts.isConstructorDeclaration(node)) return `new ${nameOfClass(parent)}`
   if (ts.isGetAccessor(node)) return `get ${memberName(node)}`
   if (ts.isSetAccessor(node)) return `set ${memberName(node)}`
   if (ts.isMethodDeclaration(node)) return memberName(node)
@@ -35,9 +35,9 @@ export function nameOf (node: FunctionWithBody): string {
 
 function memberName (node: ts.ClassElement | ts.ObjectLiteralElementLike): string {
   const name = node.name?.getText() ?? ''
-  return ts.isClassLike(node.parent) ? `${className(node.parent)}.${name}` : name
+  return ts.isClassLike(node.parent) ? `${nameOfClass(node.parent)}.${name}` : name
 }
 
-function className (node: ts.Node): string {
+export function nameOfClass (node: ts.Node): string {
   return ts.isClassLike(node) ? node.name?.text ?? 'class' : 'object'
 }

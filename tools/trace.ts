@@ -18,13 +18,8 @@ export interface Call {
   readonly name: string
 }
 
-export interface Trace {
-  readonly calls: readonly Call[]
-  /** How many files the calls are in. */
-  readonly files: number
-  /** Where consecutive calls in one file are one step: the steps into a file that an earlier step was in. */
-  readonly returns: number
-}
+/** How a call is reached: it is in the same file as the call before, in a new file, or in one that the walk has left before. */
+export type Step = 'same file' | 'new file' | 'return'
 
 const REPORT = '__reportCall' // a global function of the compiled copy
 const COMPILER_OPTIONS: ts.CompilerOptions = {
@@ -39,22 +34,22 @@ export function startTrace (): void {
   calls = []
 }
 
-export function stopTrace (): Trace {
+export function stopTrace (): Call[] {
   const recorded = calls ?? []
   calls = null
-  return { calls: recorded, ...countFiles(recorded) }
+  return recorded
 }
 
-function countFiles (calls: readonly Call[]): Pick<Trace, 'files' | 'returns'> {
+/** How each of these calls, in order, is reached. */
+export function stepsOf (calls: readonly Call[]): Step[] {
   const visited = new Set<string>()
-  let returns = 0
   let last: string | undefined
-  for (const { file } of calls) {
-    if (file !== last && visited.has(file)) returns++
+  return calls.map(({ file }) => {
+    const step = file === last ? 'same file' : visited.has(file) ? 'return' : 'new file'
     visited.add(file)
     last = file
-  }
-  return { files: visited.size, returns }
+    return step
+  })
 }
 
 /** Calls `use` with a copy of the plugin that reports its calls. */

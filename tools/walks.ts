@@ -4,10 +4,10 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { WebSocket } from 'ws'
-import { startTrace, stopTrace, withTracedPlugin, type Trace } from './trace.js'
+import { startTrace, stopTrace, withTracedPlugin, type Call } from './trace.js'
 
 type Plugin = Parameters<Parameters<typeof withTracedPlugin>[0]>[0]
-type Walk = (plugin: Plugin) => Promise<Trace>
+type Walk = (plugin: Plugin) => Promise<Call[]>
 
 const WARM_UP = 5 // messages: the first ones take other ways than those that follow
 const LEFT_OVER = 100 // ms: what the plugin still does once the peer has seen the end of the walk
@@ -22,13 +22,13 @@ const WALKS: Record<string, Walk> = {
 }
 
 /** Traces the walks whose name contains `wanted`. */
-export async function traceWalks (wanted: string): Promise<[name: string, trace: Trace][]> {
+export async function traceWalks (wanted: string): Promise<[name: string, calls: Call[]][]> {
   return withTracedPlugin(async (plugin) => {
-    const traces: [string, Trace][] = []
+    const walks: [string, Call[]][] = []
     for (const [name, walk] of Object.entries(WALKS)) {
-      if (name.includes(wanted)) traces.push([name, await walk(plugin)])
+      if (name.includes(wanted)) walks.push([name, await walk(plugin)])
     }
-    return traces
+    return walks
   })
 }
 
@@ -69,56 +69,56 @@ async function echo (client: WebSocket): Promise<void> {
   await once(client, 'message')
 }
 
-async function walkUpgrade (plugin: Plugin): Promise<Trace> {
+async function walkUpgrade (plugin: Plugin): Promise<Call[]> {
   const app = await buildApp(plugin)
-  const traced = new EventEmitter<{ upgrade: [Trace] }>()
+  const walked = new EventEmitter<{ upgrade: [Call[]] }>()
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()
     const received = ws.receiveMessageAsync()
-    traced.emit('upgrade', stopTrace())
+    walked.emit('upgrade', stopTrace())
     await received
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const end = once(traced, 'upgrade') as Promise<[Trace]>
+  const end = once(walked, 'upgrade') as Promise<[Call[]]>
   startTrace()
   connectTo(app)
-  const [trace] = await end
+  const [calls] = await end
   await app.close()
-  return trace
+  return calls
 }
 
-async function walkEcho (plugin: Plugin): Promise<Trace> {
+async function walkEcho (plugin: Plugin): Promise<Call[]> {
   const { app, client } = await startEcho(plugin)
   startTrace()
   await echo(client)
   await delay(LEFT_OVER)
-  const trace = stopTrace()
+  const calls = stopTrace()
   await app.close()
-  return trace
+  return calls
 }
 
-async function walkPeerClose (plugin: Plugin): Promise<Trace> {
+async function walkPeerClose (plugin: Plugin): Promise<Call[]> {
   const { app, client } = await startEcho(plugin)
   startTrace()
   client.close(1000)
-  return traceOfEnd(app, client)
+  return traceEnd(app, client)
 }
 
-async function walkOwnClose (plugin: Plugin): Promise<Trace> {
+async function walkOwnClose (plugin: Plugin): Promise<Call[]> {
   const { app, client } = await startEcho(plugin)
   client.send('close')
-  return traceOfEnd(app, client)
+  return traceEnd(app, client)
 }
 
-async function traceOfEnd (app: FastifyInstance, client: WebSocket): Promise<Trace> {
+async function traceEnd (app: FastifyInstance, client: WebSocket): Promise<Call[]> {
   await once(client, 'close')
   await delay(LEFT_OVER)
-  const trace = stopTrace()
+  const calls = stopTrace()
   await app.close()
-  return trace
+  return calls
 }
 
-async function walkAppClose (plugin: Plugin): Promise<Trace> {
+async function walkAppClose (plugin: Plugin): Promise<Call[]> {
   const { app } = await startEcho(plugin)
   startTrace()
   await app.close()
