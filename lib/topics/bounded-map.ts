@@ -1,10 +1,10 @@
-/** A map of what was set last: above its size, the eldest is forgotten. */
-export class Recent<Value> {
-  readonly #size: number
+/** A map with a size limit: above it, the entry that was set the longest time ago is removed. */
+export class BoundedMap<Value> {
+  readonly #maxSize: number
   readonly #values = new Map<string, Value>()
 
-  constructor (size: number) {
-    this.#size = size
+  constructor (maxSize: number) {
+    this.#maxSize = maxSize
   }
 
   get (key: string): Value | undefined {
@@ -12,10 +12,10 @@ export class Recent<Value> {
   }
 
   set (key: string, value: Value): void {
-    this.#values.delete(key)
+    this.#values.delete(key) // so that the key moves to the end of the map's order
     this.#values.set(key, value)
-    if (this.#values.size <= this.#size) return
-    const [eldest] = this.#values.keys()
-    this.#values.delete(eldest!)
+    if (this.#values.size <= this.#maxSize) return
+    const [oldest] = this.#values.keys()
+    this.#values.delete(oldest!)
   }
 }

@@ -1,14 +1,15 @@
 import type { EventEmitter } from 'node:events'
 
-/** What a Redis that subscribes emits for a message. */
+/** The events with which a subscribed Redis connection delivers messages. */
 const MESSAGE_EVENTS = ['messageBuffer', 'pmessageBuffer']
 
 /**
- * Whoever can write to the broker may send anything. `mqemitter-redis` decodes and matches it in its listeners on a connection,
- * and what throws there would end the process: here it goes to `onError`. Other emitters are left as they are.
+ * Anyone with write access to the broker may send anything to it. `mqemitter-redis` decodes and matches messages in its listeners
+ * on the connection, where an exception would end the process. This wraps those listeners, so that `onError` gets the exception.
+ * Other emitters are left unchanged.
  */
 export function guardListeners (emitter: object, onError: (error: unknown) => void): void {
-  const { subConn } = emitter as { subConn?: Partial<EventEmitter> } // of ioredis, which is no instance of EventEmitter
+  const { subConn } = emitter as { subConn?: Partial<EventEmitter> } // the ioredis client, which is no instance of EventEmitter
   if (typeof subConn?.rawListeners !== 'function') return
   for (const name of MESSAGE_EVENTS) {
     for (const listener of subConn.rawListeners(name)) {

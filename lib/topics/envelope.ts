@@ -1,35 +1,36 @@
 import { randomUUID } from 'node:crypto'
-import { Recent } from './bounded-map.js'
+import { BoundedMap } from './bounded-map.js'
 
-/** A publication on its way between nodes: in a form that JSON keeps. */
+/** A publication as it travels between nodes. Every value survives JSON. */
 export interface Envelope {
-  /** As an emitter takes it. */
+  /** The topic as the emitter gets it: see `toWire()`. */
   readonly topic: string
+  /** The id of the node that publishes. */
   readonly node: string
-  /** How many this node had published before. */
+  /** How many publications the node had made before this one. */
   readonly sequence: number
-  /** How many it has on this topic, this one included. */
+  /** How many publications the node has made on this topic, including this one. */
   readonly count: number
   readonly text?: string
   readonly base64?: string
 }
 
-/** In front of every topic: others may use the broker too, and some brokers have names of their own. */
+/** Precedes every topic: other programs may use the same broker, and some brokers reserve names. */
 const PREFIX = 'fastify-websocket-async/'
 
-/** On which nothing is published: no topic is empty. */
+/** The topic for probes. It is never published on, because a topic is not empty. */
 export const PROBE_TOPIC = PREFIX
 
-/** Topics of which it is known how many publications there were. */
-const REMEMBERED = 10_000
+/** How many topics have their publications counted. */
+const MAX_TOPICS = 10_000
 
-/** Puts publications into envelopes. */
+/** Wraps the publications of this node, and numbers them. */
 export class Envelopes {
   readonly node = randomUUID()
-  readonly #counts = new Recent<number>(REMEMBERED) // by topic
+  readonly #counts = new BoundedMap<number>(MAX_TOPICS) // by topic
   #sequence = 0
 
-  /** A publication that does not leave: it is missed by those who get a later one. */
+  /** Uses up the numbers of a publication that cannot be sent, so that other nodes notice the gap. */
   skip (topic: string): void {
     this.#number(topic)
   }
@@ -50,7 +51,7 @@ export function unwrap ({ text, base64 }: Envelope): string | Buffer {
   return text ?? Buffer.from(base64 ?? '', 'base64')
 }
 
-/** Whether it is what it should be: whoever can write to the broker may send anything. */
+/** Checks what came from the broker: anyone with write access to it may send anything. */
 export function isEnvelope (message: Partial<Envelope>): message is Envelope {
   const { topic, node, sequence, count, text, base64 } = message
   return typeof topic === 'string' && topic.startsWith(PREFIX) && topic !== PREFIX && typeof node === 'string' &&
@@ -61,7 +62,7 @@ function isCount (value: unknown): boolean {
   return Number.isSafeInteger(value) && value as number >= 0
 }
 
-// To Redis these are more than characters, so that a subscription would mean other topics
+/** Adds the prefix, and escapes the characters of Redis's glob patterns, which would make a subscription match other topics. */
 export function toWire (topic: string): string {
   return PREFIX + topic.replace(/[%*?[\]\\^]/g, (character) => `%${character.charCodeAt(0).toString(16)}`)
 }

@@ -1,66 +1,68 @@
-/** How often a question is looked at that has no answer yet, in ms, and how many looks it has. */
-const LOOK_INTERVAL = 250
-const LOOKS = 9
+/** Time between two ticks, in ms. */
+const TICK = 250
+/** A request whose acknowledgement has not come by this many ticks has failed. */
+const MAX_TICKS = 9
 
-/** The result of a question that was not answered in time. */
-export class NoAnswerError extends Error {
+/** The result of a request that was not acknowledged in time. */
+export class NoAckError extends Error {
   constructor () {
-    super(`there was no answer within ${LOOK_INTERVAL * (LOOKS - 1)} ms`)
+    super(`the broker did not answer within ${TICK * (MAX_TICKS - 1)} ms`) // the first tick may come right after the request
   }
 }
 
-interface Question {
-  looks: number
-  settle (error: Error | null): void
+interface PendingAck {
+  ticks: number
+  finish (error: Error | null): void
 }
 
 /**
- * Questions to somebody who may not answer. Time passes for them only while this process can hear the answers: one that was
- * busy for long looks once when it is done, and then hears first what came meanwhile.
+ * Requests to the broker that wait for its acknowledgement. The timeout counts ticks of a timer instead of elapsed time: after
+ * the event loop was blocked, one tick runs, and the answers that arrived meanwhile are read before the next.
  */
-export class Questions {
-  readonly #open = new Set<Question>()
+export class PendingAcks {
+  readonly #pending = new Set<PendingAck>()
   #timer: NodeJS.Timeout | undefined
 
   /**
-   * Resolves to `null` when the answer is there, to an error where the answer is one, or where there is none in time.
-   * @param onAnswer called with the answer, also with one that comes too late
+   * Makes a request. Resolves to `null` when it is acknowledged, or to an error: the one it was answered with or that `request`
+   * has thrown, or a `NoAckError` after the timeout.
+   * @param onAck called once with the answer, even if it comes after the timeout
    */
-  ask (say: (answer: (error?: unknown) => void) => void, onAnswer: (error: Error | null) => void = () => {}): Promise<Error | null> {
+  track (request: (ack: (error?: unknown) => void) => void, onAck: (error: Error | null) => void = () => {}): Promise<Error | null> {
     return new Promise((resolve) => {
-      const question: Question = {
-        looks: 0,
-        settle: (error) => {
-          if (this.#open.delete(question)) resolve(error)
-          if (this.#open.size === 0) this.#stopTimer()
+      const pending: PendingAck = {
+        ticks: 0,
+        finish: (error) => {
+          if (this.#pending.delete(pending)) resolve(error)
+          if (this.#pending.size === 0) this.#stopTimer()
         }
       }
       let isAnswered = false
-      const answer = (error: unknown) => {
+      const ack = (error: unknown) => {
         if (isAnswered) return
         isAnswered = true
         const result = error instanceof Error ? error : null
-        onAnswer(result)
-        question.settle(result)
+        onAck(result)
+        pending.finish(result)
       }
-      this.#open.add(question)
-      this.#timer ??= setInterval(() => this.#look(), LOOK_INTERVAL)
+      this.#pending.add(pending)
+      this.#timer ??= setInterval(() => this.#tick(), TICK)
       try {
-        say(answer)
+        request(ack)
       } catch (error) {
-        answer(error instanceof Error ? error : new Error(String(error)))
+        ack(error instanceof Error ? error : new Error(String(error)))
       }
     })
   }
 
-  /** No answer is waited for any longer. */
+  /** Finishes every request with the error. */
   end (error: Error): void {
-    for (const question of this.#open) question.settle(error)
+    for (const pending of this.#pending) pending.finish(error)
   }
 
-  #look (): void {
-    for (const question of this.#open) {
-      if (++question.looks === LOOKS) question.settle(new NoAnswerError())
+  #tick (): void {
+    for (const pending of this.#pending) {
+      if (++pending.ticks === MAX_TICKS) pending.finish(new NoAckError())
     }
   }
 

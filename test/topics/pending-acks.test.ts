@@ -1,6 +1,6 @@
 import { install } from '@sinonjs/fake-timers'
 import t, { type Test } from 'tap'
-import { NoAnswerError, Questions } from '../../lib/topics/pending-acks.js'
+import { NoAckError, PendingAcks } from '../../lib/topics/pending-acks.js'
 
 function fakeClock (t: Test) {
   const clock = install({ toFake: ['setInterval', 'clearInterval'] })
@@ -8,61 +8,65 @@ function fakeClock (t: Test) {
   return clock
 }
 
-/** A question, what was answered, and what it came to. */
-function ask (questions: Questions) {
-  const asked = { answer: (_error?: unknown) => {}, late: [] as unknown[], result: undefined as Error | null | undefined }
-  questions.ask((answer) => { asked.answer = answer }, (error) => asked.late.push(error)).then((result) => { asked.result = result })
-  return asked
+/** Makes a request that the test acknowledges, and notes what `onAck` was called with and what the promise resolved to. */
+function request (acks: PendingAcks) {
+  const made = { ack: (_error?: unknown) => {}, acks: [] as unknown[], result: undefined as Error | null | undefined }
+  acks.track((ack) => { made.ack = ack }, (error) => made.acks.push(error)).then((result) => { made.result = result })
+  return made
 }
 
-t.test('an answer is the result, also where it is an error or thrown', async (t) => {
+t.test('track() resolves to the first acknowledgement, or to the error that was answered or thrown', async (t) => {
   const clock = fakeClock(t)
-  const questions = new Questions()
-  const [yes, no] = [ask(questions), ask(questions)]
-  yes.answer()
-  no.answer(new Error('no'))
-  yes.answer(new Error('a second answer is none'))
-  t.match(await questions.ask(() => { throw new Error('thrown') }), { message: 'thrown' })
-  t.equal(yes.result, null)
-  t.match(no.result, { message: 'no' })
-  t.same([yes.late.length, no.late.length], [1, 1])
+  const acks = new PendingAcks()
+  const [confirmed, refused] = [request(acks), request(acks)]
+  confirmed.ack()
+  refused.ack(new Error('no'))
+  confirmed.ack(new Error('a second answer is ignored'))
+  t.match(await acks.track(() => { throw new Error('thrown') }), { message: 'thrown' })
+  // eslint-disable-next-line no-throw-literal
+  t.match(await acks.track(() => { throw 'a string' }), { message: 'a string' })
+  t.equal(confirmed.result, null)
+  t.match(refused.result, { message: 'no' })
+  t.same(confirmed.acks, [null])
+  t.match(refused.acks, [{ message: 'no' }])
   t.equal(clock.countTimers(), 0)
 })
 
-t.test('without an answer there is a result after two seconds, and a late one is still told', async (t) => {
+t.test('track() resolves to a NoAckError after two seconds, and a late acknowledgement still reaches onAck', async (t) => {
   const clock = fakeClock(t)
-  const questions = new Questions()
-  const first = ask(questions)
+  const acks = new PendingAcks()
+  const first = request(acks)
   await clock.tickAsync(200)
-  const second = ask(questions)
+  const second = request(acks)
   await clock.tickAsync(2000)
   t.same([first.result, second.result], [undefined, undefined])
   await clock.tickAsync(50)
-  t.type(first.result, NoAnswerError)
-  t.type(second.result, NoAnswerError)
-  first.answer()
-  t.same(first.late, [null])
+  t.type(first.result, NoAckError)
+  t.match(first.result, { message: 'the broker did not answer within 2000 ms' })
+  t.type(second.result, NoAckError)
+  first.ack()
+  t.same(first.acks, [null])
   t.equal(clock.countTimers(), 0)
 })
 
-t.test('a process that was busy hears the answers first that came meanwhile', async (t) => {
+t.test('a blocked event loop does not time out a request: only ticks count', async (t) => {
   const clock = fakeClock(t)
-  const questions = new Questions()
-  const asked = ask(questions)
+  const acks = new PendingAcks()
+  const made = request(acks)
   for (let i = 0; i < 8; i++) clock.jump(60_000)
   await null
-  t.equal(asked.result, undefined)
+  t.equal(made.result, undefined)
   clock.jump(60_000)
   await null
-  t.type(asked.result, NoAnswerError)
+  t.type(made.result, NoAckError)
 })
 
-t.test('at the end every question has a result', async (t) => {
+t.test('end() finishes every request with its error', async (t) => {
   const clock = fakeClock(t)
-  const questions = new Questions()
-  const asked = Array.from({ length: 3 }, () => ask(questions))
-  questions.end(new Error('the end'))
+  const acks = new PendingAcks()
+  const made = Array.from({ length: 3 }, () => request(acks))
+  acks.end(new Error('the end'))
   await null
-  for (const { result } of asked) t.match(result, { message: 'the end' })
+  for (const { result } of made) t.match(result, { message: 'the end' })
   t.equal(clock.countTimers(), 0)
 })
