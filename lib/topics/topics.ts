@@ -3,62 +3,65 @@ import type { Bus, BusState } from './bus.js'
 import { Publication } from '../send/frame.js'
 
 export interface SubscribeOptions {
-  /** In the topic, `+` stands for any one level and `#` for any number of levels. @default false: such a topic is refused */
+  /** Lets the topic contain wildcards: `+` matches one level, `#` any number of levels. @default false: such a topic is refused */
   readonly wildcards?: boolean | undefined
 }
 
 const OPTIONS: Names<SubscribeOptions> = { wildcards: true }
 
-/** What became of a subscription. */
+/** The result of a subscription. */
 export interface SubscribeResult {
-  /** `'ok'`: what other nodes publish comes too, where there are any. Else why it does not yet: `FST_WSA_BUS_LOST`. */
+  /**
+   * `'ok'` if the subscription covers what other nodes publish, and always without `pubsub`. Else an error with the code
+   * `FST_WSA_BUS_LOST`, which says why it does not do so yet.
+   */
   readonly bus: BusState
 }
 
-/** What became of a publication among the subscribers here. */
+/** How a publication was received by the subscribers in this process. */
 export interface Delivery {
-  /** Subscribers that took it. */
+  /** The number of subscribers that accepted it. */
   readonly delivered: number
-  /** Subscribers too slow for it: `slowConsumer` has come to pass. */
+  /** The number of subscribers that read too slowly to get it. `slowConsumer` was applied to each. */
   readonly dropped: number
 }
 
-/** Whoever subscribes. */
+/** A connection, as the topics see it. */
 export interface Subscriber {
-  /** What it is subscribed to, while it is to anything. */
+  /** The topics it has subscribed to, or `undefined` if there are none. */
   topics: Set<string> | undefined
   readonly isClosed: boolean
-  /** `null`: it is too late for that. */
+  /** Returns whether it accepted the publication: `false` if it reads too slowly, `null` if it has ended. */
   deliver (publication: Publication): boolean | null
 }
 
 const WILDCARD = /[+#]/
 const LONE_SURROGATE = /\p{Surrogate}/u
 
-// What is well within the limits of brokers and of their emitters, of which some end the process of who goes beyond
+// Brokers and emitters allow more than this; some emitters crash the process on longer topics
 const MAX_LENGTH = 1024
 const MAX_LEVELS = 64
-const MAX_OPEN_ENDS = 3
+const MAX_HASHES = 3
 
 const OK = Promise.resolve('ok' as const)
 
-/** Who here gets what is published on which topic. The bus hears which topics that are. */
+/** The subscriptions of this process's connections. The bus joins each topic that has a subscriber. */
 export class Topics<S extends Subscriber> {
   readonly #bus: Pick<Bus, 'join' | 'leave'> | null
   readonly #subscribers = new Map<string, Set<S>>()
-  readonly #patterns = new Map<string, readonly string[]>() // those topics that have wildcards, by level
+  readonly #patterns = new Map<string, readonly string[]>() // the levels of each topic that has wildcards
 
   constructor (bus: Pick<Bus, 'join' | 'leave'> | null) {
     this.#bus = bus
   }
 
-  /** How many topics have subscribers. */
+  /** The number of topics that have subscribers. */
   get size (): number {
     return this.#subscribers.size
   }
 
   /**
-   * What is published here it gets at once. Resolves when what other nodes publish comes too.
+   * The subscriber gets what this node publishes at once. Resolves when it gets what other nodes publish too.
    * @throws FST_WSA_INVALID_ARGUMENT
    */
   subscribe (subscriber: S, topic: string, options: SubscribeOptions = {}): Promise<BusState> {
@@ -81,13 +84,13 @@ export class Topics<S extends Subscriber> {
     if (subscriber.topics?.size === 0) subscriber.topics = undefined
   }
 
-  /** Ends all its subscriptions. */
+  /** Ends all subscriptions of the subscriber. */
   leave (subscriber: S): void {
     for (const topic of subscriber.topics ?? []) this.#remove(subscriber, topic)
     subscriber.topics = undefined
   }
 
-  /** Gives the data to every subscriber of the topic but one, once to each. */
+  /** Delivers the data once to every subscriber of the topic except one. */
   deliver (topic: string, data: string | Buffer, except?: S): Delivery {
     const publication = new Publication(data)
     let [delivered, dropped] = [0, 0]
@@ -109,14 +112,14 @@ export class Topics<S extends Subscriber> {
     this.#bus?.leave(topic)
   }
 
-  // With wildcards several topics may match, and one subscriber have several of them
+  // A set, because a subscriber may have several topics that match
   #subscribersOf (topic: string): Iterable<S> {
     const exact = this.#subscribers.get(topic) ?? []
     if (this.#patterns.size === 0) return exact
     const all = new Set(exact)
     const levels = topic.split('/')
-    for (const [pattern, its] of this.#patterns) {
-      if (!matches(its, levels)) continue
+    for (const [pattern, patternLevels] of this.#patterns) {
+      if (!matches(patternLevels, levels)) continue
       for (const subscriber of this.#subscribers.get(pattern) ?? []) all.add(subscriber)
     }
     return all
@@ -131,32 +134,35 @@ export function assertTopic (topic: string, mayHaveWildcards: boolean): void {
   if (levels.length > MAX_LEVELS) throw invalidArgument('topic', `at most ${MAX_LEVELS} levels`, topic)
   if (!WILDCARD.test(topic)) return
   if (!mayHaveWildcards) {
-    throw invalidArgument('topic', 'no + and no #, which are wildcards and only for subscriptions with { wildcards: true }', topic)
+    throw invalidArgument('topic', 'a topic without + and #, which are wildcards; subscriptions may have them with { wildcards: true }', topic)
   }
   if (levels.some((level) => level.length > 1 && WILDCARD.test(level))) {
-    throw invalidArgument('topic', 'each + and each # between slashes, alone', topic)
+    throw invalidArgument('topic', 'each + and # to be a whole level, between slashes', topic)
   }
-  if (levels.filter((level) => level === '#').length > MAX_OPEN_ENDS) throw invalidArgument('topic', `at most ${MAX_OPEN_ENDS} #`, topic)
+  if (levels.filter((level) => level === '#').length > MAX_HASHES) throw invalidArgument('topic', `at most ${MAX_HASHES} #`, topic)
 }
 
-/** Level by level: `+` is any one, `#` any number of them. Only the last `#` is ever tried again, so that it ends soon. */
+/**
+ * Compares level by level. Where a level does not match, only the last `#` takes one level more, so the time is bounded by the
+ * product of both lengths.
+ */
 function matches (pattern: readonly string[], levels: readonly string[]): boolean {
-  let [i, at] = [0, 0]
-  let [last, taken] = [-1, 0] // the last `#`, and how far it reaches
-  while (at < levels.length) {
-    if (pattern[i] === '#') {
-      last = i++
-      taken = at
-    } else if (pattern[i] === '+' || pattern[i] === levels[at]) {
-      i++
-      at++
-    } else if (last !== -1) {
-      i = last + 1
-      at = ++taken
+  let [p, l] = [0, 0]
+  let [hash, end] = [-1, 0] // the last `#`, and the end of the levels that it matches
+  while (l < levels.length) {
+    if (pattern[p] === '#') {
+      hash = p++
+      end = l
+    } else if (pattern[p] === '+' || pattern[p] === levels[l]) {
+      p++
+      l++
+    } else if (hash !== -1) {
+      p = hash + 1
+      l = ++end
     } else {
       return false
     }
   }
-  while (pattern[i] === '#') i++
-  return i === pattern.length
+  while (pattern[p] === '#') p++
+  return p === pattern.length
 }
