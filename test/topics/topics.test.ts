@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Publication } from '../../lib/send/frame.js'
 import { Topics, type Subscriber } from '../../lib/topics/topics.js'
 
-/** A subscriber that keeps what it gets. */
+/** A subscriber that keeps what it is given. */
 function newSubscriber () {
   const got: (string | Buffer)[] = []
   const subscriber = {
@@ -20,7 +20,7 @@ function newSubscriber () {
   return subscriber as typeof subscriber & Subscriber
 }
 
-t.test('a subscriber gets what is published on its topics, once each, until it unsubscribes', (t) => {
+t.test('a subscriber gets each publication on its topics once, until it unsubscribes', (t) => {
   const topics = new Topics(null)
   const [a, b] = [newSubscriber(), newSubscriber()]
   topics.subscribe(a, 'room/1')
@@ -39,7 +39,7 @@ t.test('a subscriber gets what is published on its topics, once each, until it u
   t.end()
 })
 
-t.test('one can be left out, those too slow are counted, those that have ended are not', (t) => {
+t.test('deliver() skips the excepted subscriber, counts slow ones as dropped, and ended ones not at all', (t) => {
   const topics = new Topics(null)
   const [a, b, slow, ended] = [newSubscriber(), newSubscriber(), newSubscriber(), newSubscriber()]
   for (const each of [a, b, slow, ended]) topics.subscribe(each, 'x')
@@ -47,12 +47,75 @@ t.test('one can be left out, those too slow are counted, those that have ended a
   t.same(topics.deliver('x', 'data', a), { delivered: 1, dropped: 1 })
   t.same([a.got, b.got, ended.got], [[], ['data'], []])
   topics.subscribe(ended, 'y')
-  t.same(topics.deliver('y', 'data'), { delivered: 0, dropped: 0 }, 'what has ended cannot subscribe')
+  t.same(topics.deliver('y', 'data'), { delivered: 0, dropped: 0 }, 'a subscriber that has ended cannot subscribe')
   t.equal(topics.size, 1)
   t.end()
 })
 
-t.test('subscribing and leaving 100,000 times leaves nothing', (t) => {
+/** Topics over a bus that notes its calls. */
+function newTopicsWithBus () {
+  const calls: string[] = []
+  const joined = Promise.resolve('ok' as const)
+  const topics = new Topics({
+    join (topic) {
+      calls.push(`join ${topic}`)
+      return joined
+    },
+    leave (topic) { calls.push(`leave ${topic}`) }
+  })
+  return { topics, calls, joined }
+}
+
+t.test('subscribe() joins the topic on the bus each time, and gives back its promise', (t) => {
+  const { topics, calls, joined } = newTopicsWithBus()
+  const [a, ended] = [newSubscriber(), newSubscriber()]
+  ended.isClosed = true
+  t.equal(topics.subscribe(a, 'x'), joined)
+  t.equal(topics.subscribe(a, 'x'), joined)
+  t.equal(topics.subscribe(newSubscriber(), 'x/+', { wildcards: true }), joined)
+  topics.subscribe(ended, 'y')
+  t.throws(() => topics.subscribe(a, '#'), { code: 'FST_WSA_INVALID_ARGUMENT' })
+  t.same(calls, ['join x', 'join x', 'join x/+'])
+  t.end()
+})
+
+t.test('a subscription counts at once, before the bus has confirmed it', async (t) => {
+  const topics = new Topics({ join: () => new Promise(() => {}), leave () {} })
+  topics.subscribe(newSubscriber(), 'x')
+  t.same(topics.deliver('x', 'data'), { delivered: 1, dropped: 0 })
+})
+
+t.test('the bus leaves a topic when its last subscriber unsubscribes or leaves', (t) => {
+  const { topics, calls } = newTopicsWithBus()
+  const [a, b] = [newSubscriber(), newSubscriber()]
+  for (const topic of ['x', 'y']) topics.subscribe(a, topic)
+  topics.subscribe(b, 'x')
+  calls.length = 0
+  topics.unsubscribe(a, 'x')
+  topics.unsubscribe(a, 'x')
+  t.same(calls.splice(0), [])
+  topics.leave(a)
+  topics.leave(a)
+  t.same(calls.splice(0), ['leave y'])
+  topics.unsubscribe(b, 'x')
+  t.same(calls, ['leave x'])
+  t.equal(topics.size, 0)
+  t.same([a.topics, b.topics], [undefined, undefined])
+  t.end()
+})
+
+t.test('a publication is framed from the data as it was when deliver() was called', (t) => {
+  const topics = new Topics(null)
+  const subscriber = newSubscriber()
+  topics.subscribe(subscriber, 'x')
+  const bytes = Buffer.from('data')
+  topics.deliver('x', bytes)
+  bytes.fill(0)
+  t.same(subscriber.got, [Buffer.from('data')])
+  t.end()
+})
+
+t.test('nothing is left after 100,000 subscribers have come and gone', (t) => {
   const topics = new Topics(null)
   const stays = newSubscriber()
   topics.subscribe(stays, 'stays')
@@ -71,7 +134,7 @@ t.test('subscribing and leaving 100,000 times leaves nothing', (t) => {
   t.end()
 })
 
-t.test('bad topics are refused, wildcards where they were not asked for', (t) => {
+t.test('malformed topics are refused, and wildcards without { wildcards: true }', (t) => {
   const topics = new Topics(null)
   const subscriber = newSubscriber()
   const refused = (name: string, call: () => void) => t.throws(call, { code: 'FST_WSA_INVALID_ARGUMENT' }, name)
@@ -96,7 +159,7 @@ const wildcards: [pattern: string, topic: string, isMatch: boolean][] = [
   ['#/#', 'a', true], ['#/+', 'a', true], ['+/#/+', 'a', false], ['+/#/+', 'a/b', true], ['#/b/#/d', 'a/b/c/d', true], ['#/b/#/d', 'b/c', false]
 ]
 
-t.test('wildcards stand for levels', (t) => {
+t.test('+ matches one level, # any number', (t) => {
   for (const [pattern, topic, isMatch] of wildcards) {
     const topics = new Topics(null)
     topics.subscribe(newSubscriber(), pattern, { wildcards: true })
@@ -105,7 +168,7 @@ t.test('wildcards stand for levels', (t) => {
   t.end()
 })
 
-t.test('wildcards match as a regular expression of them does', (t) => {
+t.test('wildcards match as the equivalent regular expression does', (t) => {
   const levels = (...choice: string[]) => fc.array(fc.constantFrom(...choice), { minLength: 1, maxLength: 6 })
   fc.assert(fc.property(levels('a', 'b', '+', '#'), levels('a', 'b'), (pattern, topic) => {
     fc.pre(pattern.filter((level) => level === '#').length <= 3)
@@ -118,7 +181,7 @@ t.test('wildcards match as a regular expression of them does', (t) => {
   t.end()
 })
 
-t.test('a topic is kept within what brokers and emitters hold', (t) => {
+t.test('topics are limited to 1,024 characters, 64 levels, three # and well-formed text', (t) => {
   const topics = new Topics(null)
   const refused = ['a'.repeat(1025), 'a/'.repeat(64), '#/#/#/#', 'room/\ud83d']
   for (const topic of refused) {
@@ -129,7 +192,7 @@ t.test('a topic is kept within what brokers and emitters hold', (t) => {
   t.end()
 })
 
-t.test('whoever has several matching topics gets a message once', (t) => {
+t.test('a subscriber with several matching topics gets a publication once', (t) => {
   const topics = new Topics(null)
   const subscriber = newSubscriber()
   for (const topic of ['a/b', 'a/+', '#']) topics.subscribe(subscriber, topic, { wildcards: true })
