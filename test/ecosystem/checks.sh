@@ -77,7 +77,7 @@ try_package () {
     replace_package "$name" "$copy" &&
     cd "$copy" &&
     timeout 60 node test/drop-in/run.mjs &&
-    timeout 90 node_modules/.bin/tap --disable-coverage test/integration/{upgrade,response-hooks,event-style}.test.ts
+    timeout 90 node_modules/.bin/tap --disable-coverage test/integration/{upgrade/upgrade,observing/response-hooks,conversation/event-style}.test.ts
 }
 
 # What it depends on comes along, but for ws: there has to be one of it

@@ -1,0 +1,167 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { AsyncWebSocket, CloseInfo } from '../../../index.js'
+import { buildApp, listen } from '../../fixtures/app.js'
+import { deferred } from '../../fixtures/deferred.js'
+import { startPeer } from '../../fixtures/processes/peer.js'
+import { closeFrame, frame, openRaw, type RawClient } from '../../fixtures/raw-client.js'
+
+const interval = 600
+const timeout = 400
+const NOTICED = interval + timeout + 1000
+
+/** What a handler does while its peer leaves. */
+const handlers = {
+  'is idle': (ws: AsyncWebSocket) => ws.closed,
+  'waits for a message': (ws: AsyncWebSocket) => ws.receiveMessageAsync(),
+  'is stalled, and reading paused': (ws: AsyncWebSocket) => ws.closed
+}
+
+async function start (t: Test, handler: (ws: AsyncWebSocket) => unknown) {
+  const app = await buildApp(t, { keepAlive: { interval, timeout } })
+  const opened = deferred<AsyncWebSocket>()
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    opened.resolve(ws)
+    await handler(ws)
+    await ws.closed
+  })
+  return { port: await listen(app), opened: opened.promise }
+}
+
+/** More than a stalled handler's connection takes before it pauses reading, in one write. */
+async function fill (client: RawClient, ws: AsyncWebSocket): Promise<void> {
+  client.write(...Array.from({ length: 200 }, () => frame('x')))
+  await until(() => ws.socket.isPaused)
+}
+
+async function until (condition: () => boolean): Promise<void> {
+  while (!condition()) await delay(5)
+}
+
+for (const [name, handler] of Object.entries(handlers)) {
+  const isPaused = name.includes('paused')
+
+  t.test(`a peer whose process is stopped, while the handler ${name}`, async (t) => {
+    const { port, opened } = await start(t, handler)
+    const peer = await startPeer(t, port, '/')
+    const ws = await opened
+    if (isPaused) {
+      peer.say('send 200')
+      await until(() => ws.socket.isPaused)
+      await delay(50)
+    }
+    peer.stop()
+    const start0 = performance.now()
+    const info = await ws.closed
+    const took = performance.now() - start0
+    t.match(info, { code: 1006, cause: 'keep-alive', wasClean: false, unread: isPaused ? 200 : 0 })
+    t.ok(took < NOTICED, `noticed after ${took} ms`)
+  })
+
+  t.test(`a peer that half-closes, while the handler ${name}`, async (t) => {
+    const { port, opened } = await start(t, handler)
+    const client = await openRaw(t, port, '/')
+    const ws = await opened
+    if (isPaused) await fill(client, ws)
+    client.socket.end()
+    const start0 = performance.now()
+    t.match(await ws.closed, { code: 1006, cause: 'connection-lost', unread: isPaused ? 200 : 0 })
+    t.ok(performance.now() - start0 < NOTICED)
+  })
+
+  t.test(`a peer that sends a close frame, while the handler ${name}`, async (t) => {
+    const { port, opened } = await start(t, handler)
+    const client = await openRaw(t, port, '/')
+    const ws = await opened
+    if (isPaused) await fill(client, ws)
+    client.write(closeFrame(4001, 'bye'))
+    const start0 = performance.now()
+    t.match(await ws.closed, { code: 4001, reason: 'bye', cause: 'peer', wasClean: true, unread: isPaused ? 200 : 0 })
+    t.ok(performance.now() - start0 < NOTICED)
+  })
+}
+
+t.test('a peer that flooded and then stopped is noticed when the handler reads on', async (t) => {
+  const mayRead = deferred()
+  let received = 0
+  const { port, opened } = await start(t, async (ws) => {
+    await mayRead.promise
+    for await (const message of ws) received += message.length
+  })
+  const peer = await startPeer(t, port, '/')
+  const ws = await opened
+  peer.say('flood')
+  t.equal(await peer.hear(), 'held back')
+  await delay(2 * (interval + timeout)) // looks find more than they admit
+  peer.stop()
+  await delay(2 * (interval + timeout))
+  t.equal(ws.isClosed, false, 'whether it lives is not known')
+  const start0 = performance.now()
+  mayRead.resolve()
+  t.match(await ws.closed, { code: 1006, cause: 'keep-alive', unread: 0 })
+  const took = performance.now() - start0
+  t.ok(took < NOTICED, `noticed after ${took} ms`)
+  t.ok(received > 64 * 1024)
+})
+
+t.test('a healthy peer of a handler that is stalled is not dropped, though it sent much or little', async (t) => {
+  for (const command of ['send 10', 'send 200', 'flood']) {
+    const mayRead = deferred()
+    const done = deferred<number>()
+    const { port, opened } = await start(t, async (ws) => {
+      await mayRead.promise
+      let count = 0
+      while (await ws.receiveMessageAsync({ timeout: 300 }) !== null) count++
+      done.resolve(count)
+    })
+    const peer = await startPeer(t, port, '/')
+    const ws = await opened
+    peer.say(command)
+    await delay(3 * interval + 2 * timeout)
+    t.equal(ws.isClosed, false, command)
+    mayRead.resolve()
+    t.ok(await done.promise >= 10)
+    await delay(interval + timeout)
+    t.equal(ws.isClosed, false, `${command}, after the handler has read on`)
+    ws.terminate()
+  }
+})
+
+t.test('an event loop that was blocked for longer than the deadline drops nobody', { timeout: 60_000 }, async (t) => {
+  const connections = 1000
+  const app = await buildApp(t, { keepAlive: { interval, timeout } })
+  const infos: CloseInfo[] = []
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    infos.push(await ws.closed)
+  })
+  await startPeer(t, await listen(app), '/', connections)
+  for (let round = 0; round < 3; round++) {
+    await delay(interval)
+    const end = performance.now() + 3 * (interval + timeout)
+    while (performance.now() < end);
+  }
+  await delay(2 * (interval + timeout))
+  t.same(infos, [])
+  t.equal(app.websocketServer.clients.size, connections)
+  for (const client of app.websocketServer.clients) client.terminate()
+})
+
+t.test('pingAsync() and latency', async (t) => {
+  const app = await buildApp(t, { keepAlive: false })
+  const done = deferred()
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    t.equal(ws.latency, null)
+    const latency = await ws.pingAsync()
+    t.ok(latency !== null && latency > 0 && latency < 1000, `${latency} ms`)
+    t.equal(ws.latency, latency)
+    await ws.closeAsync()
+    t.equal(await ws.pingAsync(), null)
+    done.resolve()
+  })
+  const peer = await startPeer(t, await listen(app), '/')
+  await done.promise
+  t.equal(await peer.hear(), 'closed 1000')
+})
