@@ -8,7 +8,7 @@ import type { SendTransport } from './sender.js'
 interface UnobservedSocket extends SentCount {
   /** Set on a client's socket only. */
   readonly url?: string | undefined
-  sendUnobserved (data: string | Buffer, options: { binary: boolean, compress: boolean }, onSent?: (error?: Error) => void): void
+  sendUnobserved (data: string | Buffer, options: { binary: boolean, compress: boolean }, onWritten?: (error?: Error | null) => void): void
 }
 
 /**

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { assertClose, closeAskedFor, ConnectionEndedError, describeEnd, WebSocketCloseError, type CloseCause } from '../../lib/base/close.js'
+import { assertClose, closeAskedFor, WebSocketCloseError } from '../../lib/base/close.js'
 
 const INVALID = 'FST_WSA_INVALID_CLOSE'
 
@@ -72,42 +72,4 @@ t.test('closeAskedFor() gives nothing for any other value that was thrown, and d
     ['a revoked proxy', proxy]
   ]
   for (const [name, thrown] of others) t.equal(closeAskedFor(thrown), undefined, name)
-})
-
-const nothing = { error: undefined, unread: 0, unsent: 0 }
-const frame = (code: number, reason = '') => ({ code, reason })
-
-/** Each end by what is known of it: the code and reason from ws, and our own close frame. */
-const ends: [name: string, fromWs: { code: number, reason: string }, sent: { code: number, reason: string } | undefined, expected: object][] = [
-  ['the peer closed, and we answered', frame(4001, 'bye'), frame(4001, 'bye'), { code: 4001, reason: 'bye', wasClean: true }],
-  ['the peer answered our close', frame(4000, 'mine'), frame(4000, 'mine'), { code: 4000, reason: 'mine', wasClean: true }],
-  ['the peer answered our close with a code of its own', frame(1000, 'theirs'), frame(4000, 'mine'), { code: 1000, reason: 'theirs', wasClean: true }],
-  ['the close frame of the peer had no code', frame(1005), frame(1005), { code: 1005, reason: '', wasClean: true }],
-  ['the peer closed, and no answer went out', frame(1001, 'leaving'), undefined, { code: 1001, reason: 'leaving', wasClean: false }],
-  ['our close was not answered', frame(1006), frame(4000, 'mine'), { code: 4000, reason: 'mine', wasClean: false }],
-  ['no close frame passed either way', frame(1006), undefined, { code: 1006, reason: '', wasClean: false }]
-]
-
-for (const [name, fromWs, sent, expected] of ends) {
-  t.test(`describeEnd(): ${name}`, async (t) => {
-    t.same(describeEnd({ ...fromWs, sent, cause: 'local', ...nothing }), { ...expected, cause: 'local', unread: 0, unsent: 0 })
-  })
-}
-
-t.test('describeEnd() passes on the cause and the counts, and has an error only where there was one', async (t) => {
-  const causes: CloseCause[] = ['peer', 'keep-alive', 'shutdown', 'terminated']
-  for (const cause of causes) t.match(describeEnd({ ...frame(1006), sent: undefined, cause, ...nothing }), { cause })
-  const error = new Error('read ECONNRESET')
-  const info = describeEnd({ ...frame(1006), sent: undefined, cause: 'connection-lost', error, unread: 3, unsent: 2 })
-  t.match(info, { error, unread: 3, unsent: 2 })
-  t.equal(info.error, error)
-  t.notOk('error' in describeEnd({ ...frame(1006), sent: undefined, cause: 'connection-lost', ...nothing }))
-})
-
-t.test('ConnectionEndedError is an AbortError that has the CloseInfo as its cause', async (t) => {
-  const info = describeEnd({ ...frame(1001), sent: undefined, cause: 'peer', ...nothing })
-  const error = new ConnectionEndedError(info)
-  t.match(error, { name: 'AbortError', code: 'ABORT_ERR' })
-  t.equal(error.cause, info)
-  t.match(error.message, /1001 \(peer\)/)
 })

@@ -33,17 +33,17 @@ const Observed = observed(FakeSocket as unknown as typeof WebSocket) as unknown 
 function newSocket () {
   const socket = new Observed()
   const log: unknown[][] = socket.calls
-  const note = (name: string) => (_socket: unknown, ...args: unknown[]) => { log.push([name, ...args]) }
+  const note = (name: string) => (...args: unknown[]) => { log.push([name, ...args]) }
   const observer: SocketObserver = {
-    onMessage: note('onMessage'),
-    onPong: note('onPong'),
-    onError: note('onError'),
-    onClose: note('onClose'),
-    onListening: note('onListening'),
-    onSending: note('onSending'),
-    onWriting: note('onWriting'),
-    onClosing: note('onClosing'),
-    onTerminating: note('onTerminating')
+    socketOnMessage: note('socketOnMessage'),
+    socketOnPong: note('socketOnPong'),
+    socketOnError: note('socketOnError'),
+    socketOnClose: note('socketOnClose'),
+    socketOnListening: note('socketOnListening'),
+    socketOnSending: note('socketOnSending'),
+    socketOnWriting: note('socketOnWriting'),
+    socketOnClosing: note('socketOnClosing'),
+    socketOnTerminating: note('socketOnTerminating')
   }
   socket.observer = observer
   return { socket, log }
@@ -62,8 +62,8 @@ t.test('what ws emits reaches the observer first, and then the listeners', async
   socket.readyState = socket.CLOSED
   socket.emit('close', 1000, bytes)
   t.same(log, [
-    ['onMessage', bytes, true], ['message', bytes, true], ['onPong', bytes], ['pong', bytes],
-    ['onError', error], ['error', error], ['onClose', 1000, bytes], ['close', 1000, bytes]
+    ['socketOnMessage', bytes, true], ['message', bytes, true], ['socketOnPong', bytes], ['pong', bytes],
+    ['socketOnError', error], ['error', error], ['socketOnClose', 1000, bytes], ['close', 1000, bytes]
   ])
 })
 
@@ -81,7 +81,7 @@ t.test('an error that no listener hears does not throw where there is an observe
   const { socket, log } = newSocket()
   const error = new Error('broken')
   t.equal(socket.emit('error', error), false)
-  t.same(log, [['onError', error]])
+  t.same(log, [['socketOnError', error]])
   socket.observer = undefined
   t.throws(() => socket.emit('error', error), error)
 })
@@ -93,7 +93,7 @@ t.test('the observer hears of a listener for messages, however it is added', asy
   for (const add of ['on', 'addListener', 'prependListener', 'once', 'prependOnceListener'] as const) {
     log.length = 0
     socket[add]('message', () => {})
-    t.same(log, [['onListening']], add)
+    t.same(log, [['socketOnListening']], add)
   }
 })
 
@@ -101,7 +101,7 @@ t.test('send() tells the observer first and counts bytes of every kind, and neit
   const { socket, log } = newSocket()
   const data = ['zwölf', 12, bytes, new Uint16Array(3), new ArrayBuffer(5), new Blob(['blob'])]
   for (const each of data) socket.send(each as string, {}, undefined)
-  t.same(log.map(([name]) => name), data.flatMap(() => ['onSending', 'send']))
+  t.same(log.map(([name]) => name), data.flatMap(() => ['socketOnSending', 'send']))
   t.equal(socket.sentMessages, 6)
   t.equal(socket.sentBytes, 6 + 2 + 5 + 6 + 5 + 4)
   socket.readyState = WebSocket.CLOSING
@@ -111,18 +111,26 @@ t.test('send() tells the observer first and counts bytes of every kind, and neit
   t.match(socket, { sentMessages: 6, sentBytes: 28 })
 })
 
-t.test("sendNext() sends and counts the observer's own messages, and does not tell it", async (t) => {
+t.test("sendUnobserved() sends and counts the observer's own messages, and does not tell it", async (t) => {
   const { socket, log } = newSocket()
-  socket.sendNext('own')
+  socket.sendUnobserved('own')
   t.same(log, [['send', 'own']])
   t.match(socket, { sentMessages: 1, sentBytes: 3 })
+})
+
+t.test('closeUnobserved() and terminateUnobserved() do not tell the observer', async (t) => {
+  const { socket, log } = newSocket()
+  socket.closeUnobserved(4000, 'own')
+  t.same(log, [['close', 4000, 'own']])
+  socket.terminateUnobserved()
+  t.same(log, [['close', 4000, 'own'], ['terminate']])
 })
 
 t.test('before a ping or a pong the observer writes what it has kept', async (t) => {
   const { socket, log } = newSocket()
   socket.ping('a')
   socket.pong('b')
-  t.same(log, [['onWriting'], ['ping', 'a'], ['onWriting'], ['pong', 'b']])
+  t.same(log, [['socketOnWriting'], ['ping', 'a'], ['socketOnWriting'], ['pong', 'b']])
 })
 
 t.test('the payload of a pong that has to wait is copied, so that it does not keep the whole read in memory', async (t) => {
@@ -148,7 +156,7 @@ t.test('close() tells the observer when the socket stops being open, with the co
   for (const [args, expected] of closes) {
     const { socket, log } = newSocket()
     socket.close(...args)
-    t.match(log, [['onWriting'], ['close'], ['onClosing', ...expected]])
+    t.match(log, [['socketOnWriting'], ['close'], ['socketOnClosing', ...expected]])
     log.length = 0
     socket.close(...args)
     t.match(log, [['close']], 'the second time it is not open any more')
@@ -160,17 +168,22 @@ t.test('close() that leaves the socket open does not tell the observer of a clos
   const { socket, log } = newSocket()
   socket.staysOpen = true
   socket.close(4000)
-  t.match(log, [['onWriting'], ['close']])
+  t.match(log, [['socketOnWriting'], ['close']])
   t.equal(log.length, 2)
 })
 
-t.test('terminate() tells the observer once, with the cause that it is given', async (t) => {
-  for (const cause of [undefined, 'keep-alive'] as const) {
-    const { socket, log } = newSocket()
-    socket.terminate(cause)
-    socket.terminate(cause)
-    t.same(log, [['onWriting'], ['terminate'], ['onTerminating', cause], ['onWriting'], ['terminate']])
-  }
+t.test('terminate() tells the observer once', async (t) => {
+  const { socket, log } = newSocket()
+  socket.terminate()
+  socket.terminate()
+  t.same(log, [['socketOnWriting'], ['terminate'], ['socketOnTerminating'], ['socketOnWriting'], ['terminate']])
+})
+
+t.test('messages that ws emits are counted, whether the observer takes them or not', async (t) => {
+  const { socket } = newSocket()
+  socket.emit('message', bytes, true)
+  socket.emit('message', 'by hand')
+  t.match(socket, { receivedMessages: 1, receivedBytes: 5 })
 })
 
 t.test('binaryType is what listeners get; the observer gets a Buffer whatever it is', async (t) => {
@@ -184,8 +197,8 @@ t.test('binaryType is what listeners get; the observer gets a Buffer whatever it
     log.length = 0
     socket.emit('message', payload, true)
     socket.emit('message', payload, false)
-    socket.emitMessage(payload, true)
-    t.same(log, [['onMessage', payload, true], ['onMessage', payload, false]], type)
+    socket.emitToListeners('message', [payload, true])
+    t.same(log, [['socketOnMessage', payload, true], ['socketOnMessage', payload, false]], type)
   }
   t.equal(socket.binaryType, 'blob', 'an unknown type changes nothing')
   const [buffer, arrayBuffer, fragments, blob] = [heard[0], heard[3], heard[6], heard[9]]
@@ -194,5 +207,5 @@ t.test('binaryType is what listeners get; the observer gets a Buffer whatever it
   t.same(fragments, [payload])
   t.ok(blob instanceof Blob && await blob.text() === 'payload')
   t.same([heard[1], heard[4], heard[7], heard[10]], Array(4).fill(payload), 'a text message stays a Buffer')
-  t.same(heard[5], heard[3], 'emitMessage() converts too')
+  t.same(heard[5], heard[3], 'emitToListeners() converts too')
 })

@@ -1,7 +1,5 @@
 import { Duplex } from 'node:stream'
 import t from 'tap'
-import type { ObservedSocket } from '../../lib/connection/observed-socket.js'
-import type { Settings } from '../../lib/plugin/options.js'
 import { Batch } from '../../lib/send/batch.js'
 import { Publication } from '../../lib/send/frame.js'
 import { Outbox } from '../../lib/send/outbox.js'
@@ -15,29 +13,39 @@ interface Sent {
 
 interface Situation {
   isClient?: boolean
-  isCompressed?: boolean
-  server?: object
+  isLeftToWs?: boolean
 }
 
 /** The transport that the sender gets, over a socket of `ws` that notes what it sends. */
-function newTransport ({ isClient = false, isCompressed = true, server = {} }: Situation = {}) {
+function newTransport ({ isClient = false, isLeftToWs = true }: Situation = {}) {
   const sent: Sent[] = []
   const socket = {
     url: isClient ? 'ws://127.0.0.1/' : undefined,
+    readyState: 1,
     bufferedAmount: 0,
-    sendNext (data: Sent['data'], options: Sent['options'], onWritten: Sent['onWritten']) { sent.push({ data, options, onWritten }) }
+    sentMessages: 0,
+    sentBytes: 0,
+    sendUnobserved (data: Sent['data'], options: Sent['options'], onWritten: Sent['onWritten']) { sent.push({ data, options, onWritten }) }
   }
   const stream = new Duplex({ read () {} })
-  const transport = sendTransport(socket as unknown as ObservedSocket, stream, isCompressed, { server } as Settings) // all that is read
+  const transport = sendTransport(socket, stream, isLeftToWs)
   return { transport, sent, socket, stream }
 }
 
-t.test('messages are framed here on a server without compression and with the socket class of ws, else ws frames them', async (t) => {
+t.test('messages of a server are framed here unless they are left to ws, and those of a client never', async (t) => {
   const isFramedHere = (situation: Situation) => newTransport(situation).transport instanceof Outbox
-  t.equal(isFramedHere({ isCompressed: false }), true)
-  t.equal(isFramedHere({ isCompressed: true }), false)
-  t.equal(isFramedHere({ isCompressed: false, isClient: true }), false, 'a client masks its frames')
-  t.equal(isFramedHere({ isCompressed: false, server: { WebSocket: class {} } }), false, 'the class of an application may do more than to frame')
+  t.equal(isFramedHere({ isLeftToWs: false }), true)
+  t.equal(isFramedHere({ isLeftToWs: true }), false)
+  t.equal(isFramedHere({ isLeftToWs: false, isClient: true }), false, 'a client masks its frames')
+})
+
+t.test('isOpen follows the state of the socket', async (t) => {
+  for (const isLeftToWs of [true, false]) {
+    const { transport, socket } = newTransport({ isLeftToWs })
+    t.equal(transport.isOpen, true)
+    socket.readyState = 2
+    t.equal(transport.isOpen, false)
+  }
 })
 
 t.test('a string is sent as text and bytes as binary, each with its compression', async (t) => {
