@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import * as figures from './figures.js'
+import type { Count } from './figures.js'
 import { ROOT } from './sources.js'
 import { stepsOf, type Call, type Step } from './trace.js'
 import { traceWalks } from './walks.js'
@@ -54,7 +54,8 @@ function printCalls (walk: string, calls: readonly Call[]): void {
   for (const [i, step] of stepsOf(calls).entries()) console.log(`  ${MARKS[step]} ${calls[i]?.file}: ${calls[i]?.name}`)
 }
 
-function printFigures (): void {
+async function printFigures (): Promise<void> {
+  const figures = await import('./figures.js') // reads all types, which takes seconds: not for a walk alone
   const [folder] = figures.filesPerFolder()
   const [file] = figures.linesPerFile()
   const classes = figures.fieldsPerClass()
@@ -97,7 +98,7 @@ function printTable (head: string[], rows: unknown[][]): void {
   console.log([head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n'))
 }
 
-function printCounts (title: string, counts: figures.Count[]): void {
+function printCounts (title: string, counts: Count[]): void {
   printList(title, counts.map(({ name, count }) => `${count} ${name}`))
 }
 
@@ -112,7 +113,7 @@ if (asksForHelp) {
   printWalks(await traceWalks(wanted ?? ''))
   if (wanted === undefined) {
     console.log()
-    printFigures()
+    await printFigures()
     console.log(HOW)
   }
 }
