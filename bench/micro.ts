@@ -59,7 +59,7 @@ group('framing', () => {
 })
 
 group('sender, to a transport that does nothing', () => {
-  const transport: SendTransport = { isOpen: true, bufferedAmount: 0, cost: 0, messageCost: 0, send: () => {}, sendBatch: () => {}, publish: () => {}, flush: () => {}, setBatching: () => {} }
+  const transport: SendTransport = { isOpen: true, bufferedAmount: 0, cost: 0, messageCost: 0, send: () => {}, sendBatch: () => {}, publish: () => {}, flush: () => {}, offer: () => true }
   const sender = new Sender(transport, { highWaterMark: 64 * 1024, maxBufferedBytes: 16 * 1024 * 1024 })
 
   bench('a message, awaited', async () => { keep(await sender.send(MESSAGE)) })

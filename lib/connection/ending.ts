@@ -44,17 +44,25 @@ export class Ending {
   /** Whether something was thrown only because `signal` has aborted. */
   isReasonOf (thrown: unknown): boolean {
     const reason: unknown = this.#aborter?.signal.reason
-    return reason !== undefined && (thrown === reason || causeOf(thrown) === reason)
+    return reason !== undefined && (thrown === reason || read(thrown, 'cause') === reason)
   }
 
   /**
    * Puts together the `CloseInfo`.
    * @param code as `ws` has it: the peer's, or 1006 where no close frame came
    * @param reason of the peer's close frame
+   * @param broken the error that broke the transport
    */
-  describe (code: number, reason: string, unread: number, unsent: number): CloseInfo {
+  describe (code: number, reason: string, broken: Error | null, unread: number, unsent: number): CloseInfo {
     clearTimeout(this.timer)
     const hasPeerClosed = code !== 1006
+    if (hasPeerClosed && this.cause === 'connection-lost') {
+      // On Bun, ws answers a close frame without a call of close(), so no answer was noticed
+      this.cause = 'peer'
+      this.sentClose = { code, reason }
+    }
+    // In newer versions of Node.js a write that is under way when we terminate the connection ourselves fails with ECANCELED
+    if (broken !== null && read(broken, 'code') !== 'ECANCELED') this.error ??= broken
     const shown = hasPeerClosed ? undefined : this.sentClose
     const info: CloseInfo & { error?: Error } = {
       code: shown?.code ?? code,
@@ -76,10 +84,10 @@ export class Ending {
   }
 }
 
-/** The `cause` of an error that is not ours: reading it may throw. */
-function causeOf (thrown: unknown): unknown {
+/** Reads an error that is not ours, which may throw. */
+function read (error: unknown, name: 'cause' | 'code'): unknown {
   try {
-    return (thrown as { cause?: unknown } | null | undefined)?.cause
+    return (error as NodeJS.ErrnoException | null | undefined)?.[name]
   } catch {
     return undefined
   }

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { closeAskedFor, type CloseCause, type CloseInfo } from '../base/close.js'
 import { logForeign } from '../base/log.js'
-import { Inbound } from '../receive/inbound.js'
+import { Inbound, kOwner } from '../receive/inbound.js'
 import { Message } from '../receive/message.js'
 import type { Amount, ReceiveLimits } from '../receive/receive-limits.js'
 import { ReceiveQueue } from '../receive/receive-queue.js'
@@ -89,6 +89,8 @@ export abstract class LiveConnection {
   /** @internal */
   readonly queue: ReceiveQueue<Message<this>>
   /** @internal */
+  readonly inbound: Inbound
+  /** @internal */
   readonly sender: Sender
   /** @internal */
   readonly keepAlive: KeepAlive
@@ -96,7 +98,6 @@ export abstract class LiveConnection {
   reader: 'listeners' | 'awaited' | 'receiving' = 'listeners'
   /** @internal */
   usedPingPolicy: PingPolicy | undefined
-  readonly #inbound: Inbound
   // 'draining' takes no more messages, because the app closes; 'drained' has answered a receive with `null` for that reason;
   // 'closing' refuses every send; 'closed' has no TCP connection any more
   #state: 'open' | 'draining' | 'drained' | 'closing' | 'closed' = 'open'
@@ -115,8 +116,9 @@ export abstract class LiveConnection {
     const { receiveLimits, sendLimits, keepAlive, server } = settings
     this.queue = new ReceiveQueue(receiveLimits, this)
     this.sender = new Sender(sendTransport(socket, transport, this.#isCompressed || server.WebSocket !== undefined), sendLimits)
-    this.#inbound = new Inbound(this, socket, transport, this.#isReadLater)
-    this.keepAlive = new KeepAlive(this, this.#inbound.isCounted ? keepAlive : null, owner.wheel)
+    this.inbound = new Inbound(this, this.queue, socket, transport, this.#isReadLater)
+    transport.prependListener('end', transportOnEnd) // before ws, which ends our side then
+    this.keepAlive = new KeepAlive(this, this.inbound.isCounted ? keepAlive : null, owner.wheel)
     socket.observer = this
     this.keepAlive.start()
   }
@@ -143,13 +145,14 @@ export abstract class LiveConnection {
   socketOnMessage (bytes: Buffer, isBinary: boolean): void {
     if (this.reader === 'listeners') return
     if (this.#isHandedOver) return this.#giveQueueToListeners() // they get this message next
-    if (this.#state !== 'open') {
-      this.#discard(bytes, 'closing')
-    } else if (this.usedPingPolicy?.isEcho(bytes, isBinary) !== true && !this.queue.push(new Message<this>(bytes, isBinary, this))) {
+    if (this.#state !== 'open') return this.#discard(bytes, 'closing')
+    if (this.usedPingPolicy?.isEcho(bytes, isBinary) === true) return
+    const outcome = this.queue.push(new Message<this>(bytes, isBinary, this))
+    if (outcome === 'refused') {
       this.#discard(bytes, 'receive-overflow')
       this.closeWith(1008, 'too many messages', 'receive-overflow')
     }
-    this.sender.setBatching(this.queue.length > 0)
+    ;(this.socket as ObservedSocket).isBatching = outcome !== 'given' // it was constructed with an observed socket
   }
 
   /** @internal */
@@ -168,14 +171,11 @@ export abstract class LiveConnection {
   }
 
   /** @internal */
-  socketOnWriting (): void {
-    this.sender.flush()
-  }
-
-  /** @internal */
   socketOnClosing (code: number, reason: string): void {
     this.ending.sentClose = { code, reason }
-    this.#leaveOpen(this.#inbound.isRead ? 'local' : 'peer')
+    const { transport, wsOnData } = this.inbound
+    const isAnswer = wsOnData !== undefined && !transport.listeners('data').some((listener) => listener === wsOnData)
+    this.#leaveOpen(isAnswer ? 'peer' : 'local')
   }
 
   /** @internal */
@@ -195,15 +195,15 @@ export abstract class LiveConnection {
     if (this.#state === 'closed') return // the application emits it by hand
     this.#leaveOpen('connection-lost')
     this.#state = 'closed'
-    const { ending } = this
-    if (code !== 1006 && ending.cause === 'connection-lost') {
-      // A close frame came. On Bun, ws answers it without a call of close(), so no answer was noticed
-      ending.cause = 'peer'
-      ending.sentClose = { code, reason: reason.toString() }
+    const { receivedMessages, receivedBytes, sentMessages, sentBytes } = this.socket as ObservedSocket
+    const traffic: Traffic = {
+      received: { messages: receivedMessages, bytes: receivedBytes },
+      sent: { messages: sentMessages, bytes: sentBytes, dropped: this.#dropped }
     }
-    ending.error ??= this.#inbound.error
-    const info = ending.describe(code, reason.toString(), this.queue.length + this.#discarded, this.sender.unsent)
-    this.owner.delete(this, info, this.#traffic)
+    const { ending } = this
+    const unread = this.queue.length + this.#discarded
+    const info = ending.describe(code, reason.toString(), this.inbound.transport.errored, unread, this.sender.lost)
+    this.owner.delete(this, info, traffic)
     ending.announce(info)
   }
 
@@ -211,7 +211,6 @@ export abstract class LiveConnection {
 
   /** @internal The peer has ended its side without a close frame. `ws` then ends ours, and waits for the peer without a limit. */
   transportOnEnd (): void {
-    if (this.#isLeaving) return
     this.sender.flush()
     // If ws emits messages later, some of them may still come
     if (!this.#isReadLater) this.#leaveOpen('connection-lost')
@@ -243,7 +242,7 @@ export abstract class LiveConnection {
 
   /** @internal */
   get inboundBytes (): number {
-    return this.#inbound.bytesRead
+    return this.inbound.bytesRead
   }
 
   /** @internal */
@@ -258,7 +257,7 @@ export abstract class LiveConnection {
 
   /** @internal */
   reportResumes (): void {
-    this.#inbound.reportResumes()
+    this.inbound.transport.on('resume', transportOnResume)
   }
 
   /** @internal */
@@ -335,7 +334,7 @@ export abstract class LiveConnection {
     this.#dropped++
     this.owner.dropped(this, 'out', 'slow-consumer', Buffer.byteLength(data))
     if (this.settings.slowConsumer === 'close') {
-      this.sender.end() // what waits for its turn would only delay the close frame
+      this.sender.end(false) // what waits for its turn would only delay the close frame
       this.closeWith(1013, 'too slow', 'slow-consumer')
     }
     return NOT_SENT
@@ -349,10 +348,9 @@ export abstract class LiveConnection {
     const isShutdown = this.owner.isClosing
     const byDefault = isShutdown && code === undefined ? this.settings.shutdown : { code: 1000, reason: '' }
     const close = this.ending.sentClose = { code: code ?? byDefault.code, reason: reason ?? byDefault.reason }
-    this.sender.handOver()
-    this.#leaveOpen(isShutdown && cause !== 'handler-failed' ? 'shutdown' : cause)
+    this.#leaveOpen(isShutdown && cause !== 'handler-failed' ? 'shutdown' : cause, true)
     if (this.socket.isPaused) this.socket.resume() // a paused socket would not see the peer's answer
-    ;(this.socket as ObservedSocket).closeUnobserved(close.code, close.reason) // it was constructed with an observed socket
+    ;(this.socket as ObservedSocket).closeUnobserved(close.code, close.reason)
   }
 
   /** @internal Ends it without a close frame. */
@@ -366,15 +364,19 @@ export abstract class LiveConnection {
     return this.#state === 'closing' || this.#state === 'closed'
   }
 
-  /** Settles receives and sends that wait. Messages that wait can still be received. */
-  #leaveOpen (cause: CloseCause): void {
+  /**
+   * Settles receives and sends that wait. Messages that wait to be received still can be.
+   * @param handsOver messages that wait to be sent go out, instead of being lost
+   */
+  #leaveOpen (cause: CloseCause, handsOver = false): void {
     if (this.#isLeaving) return
     this.#state = 'closing'
     this.ending.cause = cause
+    this.sender.end(handsOver)
     this.usedPingPolicy?.stop()
     this.keepAlive.stop()
     this.queue.end()
-    this.sender.end()
+    this.inbound.transport.off('end', transportOnEnd)
   }
 
   get #isCompressed (): boolean {
@@ -394,7 +396,7 @@ export abstract class LiveConnection {
   #giveQueueToListeners (): void {
     while (this.#isHandedOver && this.queue.length > 0) {
       const { bytes, isBinary } = this.queue.poll() as Message<this> // the queue is not empty
-      ;(this.socket as ObservedSocket).emitToListeners('message', [bytes, isBinary])
+      ;(this.socket as ObservedSocket).emitToListeners(bytes, isBinary)
     }
   }
 
@@ -402,12 +404,16 @@ export abstract class LiveConnection {
     this.#discarded++
     this.owner.dropped(this, 'in', reason, bytes.length)
   }
+}
 
-  get #traffic (): Traffic {
-    const { receivedMessages, receivedBytes, sentMessages, sentBytes } = this.socket as ObservedSocket
-    return {
-      received: { messages: receivedMessages, bytes: receivedBytes },
-      sent: { messages: sentMessages, bytes: sentBytes, dropped: this.#dropped }
-    }
-  }
+function transportOnEnd (this: Duplex): void {
+  connectionOf(this).transportOnEnd()
+}
+
+function transportOnResume (this: Duplex): void {
+  connectionOf(this).transportOnResume()
+}
+
+function connectionOf (transport: Duplex): LiveConnection {
+  return (transport as Duplex & { [kOwner]: LiveConnection })[kOwner] // only a connection adds these listeners
 }

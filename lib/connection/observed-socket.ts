@@ -10,8 +10,6 @@ export interface SocketObserver {
   socketOnListening (): void
   /** The application sends a message. Everything that was given to be sent before it must go out first. */
   socketOnSending (): void
-  /** `ws` is about to write a ping, a pong or a close frame. What was gathered to be written must go out before it. */
-  socketOnWriting (): void
   /** A close frame was written: the application's, or `ws`'s answer to the peer's. */
   socketOnClosing (code: number, reason: string): void
   /** The application, or `ws` itself, has terminated the connection. */
@@ -24,12 +22,16 @@ const BINARY_TYPES = new Set<unknown>(['nodebuffer', 'arraybuffer', 'fragments',
 
 export interface ObservedSocket extends WebSocket {
   observer: SocketObserver | undefined
+  /** What was gathered to be written. It goes out before `ws` writes anything. */
+  gathered: { flush (): void } | undefined
+  /** What the next messages to be sent do: they are gathered into one write, or the first one is written at once. */
+  isBatching: boolean
   receivedMessages: number
   receivedBytes: number
   sentMessages: number
   sentBytes: number
-  /** Emits an event to the listeners only, not to the observer. */
-  emitToListeners (name: string, args: unknown[]): boolean
+  /** Emits a message to the listeners only, not to the observer. */
+  emitToListeners (bytes: Buffer, isBinary: boolean): void
   // The same as send(), close() and terminate(), for the observer itself, which then hears nothing of them
   sendUnobserved: WebSocket['send']
   closeUnobserved (code: number, reason: string): void
@@ -44,6 +46,8 @@ export interface ObservedSocket extends WebSocket {
 export function observed (Base: typeof WebSocket): typeof WebSocket {
   class ObservedWebSocket extends Base {
     observer: SocketObserver | undefined
+    gathered: { flush (): void } | undefined
+    isBatching = false
     receivedMessages = 0
     receivedBytes = 0
     sentMessages = 0
@@ -52,29 +56,29 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
 
     override emit (name: string | symbol, ...args: any[]): boolean {
       const { observer } = this
-      if (observer === undefined) return this.emitToListeners(name, args)
-      switch (name) {
+      switch (observer && name) {
         case 'message':
           if (!Buffer.isBuffer(args[0])) break // the application emits it by hand, as some tests and libraries do: only listeners get it
           this.receivedMessages++
           this.receivedBytes += args[0].length
-          observer.socketOnMessage(args[0], args[1])
+          observer?.socketOnMessage(args[0], args[1])
           break
         case 'pong':
-          if (Buffer.isBuffer(args[0])) observer.socketOnPong(args[0])
+          if (Buffer.isBuffer(args[0])) observer?.socketOnPong(args[0])
           break
         case 'error':
-          observer.socketOnError(args[0])
+          observer?.socketOnError(args[0])
           break
         case 'close':
-          if (this.readyState === this.CLOSED) observer.socketOnClose(args[0], args[1]) // else it is emitted by hand
+          if (this.readyState === this.CLOSED) observer?.socketOnClose(args[0], args[1]) // else it is emitted by hand
       }
-      return this.listenerCount(name) > 0 && this.emitToListeners(name, args) // an 'error' without a listener would throw
-    }
-
-    emitToListeners (name: string | symbol, args: unknown[]): boolean {
+      if (observer !== undefined && this.listenerCount(name) === 0) return false // an 'error' without a listener would throw
       if (name === 'message' && this.binaryTypeOfListeners !== 'nodebuffer') args[0] = converted(args[0], args[1], this.binaryTypeOfListeners)
       return super.emit(name, ...args)
+    }
+
+    emitToListeners (bytes: Buffer, isBinary: boolean): void {
+      super.emit('message', converted(bytes, isBinary, this.binaryTypeOfListeners), isBinary)
     }
 
     override on (name: string | symbol, listener: (...args: any[]) => void): this {
@@ -107,19 +111,19 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
     }
 
     override ping (...args: unknown[]): void {
-      this.observer?.socketOnWriting()
+      this.gathered?.flush()
       Reflect.apply(super.ping, this, args)
     }
 
     override pong (...args: unknown[]): void {
-      this.observer?.socketOnWriting()
+      this.gathered?.flush()
       if (this.bufferedAmount > 0) args[0] = ownBytes(args[0]) // the payload of a ping is a view of the whole read, which would wait with it
       Reflect.apply(super.pong, this, args)
     }
 
     override close (code?: number, reason?: string | Buffer): void {
       if (this.readyState !== this.OPEN) return super.close(code, reason)
-      this.observer?.socketOnWriting()
+      this.gathered?.flush()
       super.close(code, reason)
       if (this.readyState !== this.OPEN) this.observer?.socketOnClosing(code ?? 1005, String(reason ?? ''))
     }
@@ -130,7 +134,7 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
 
     override terminate (): void {
       const wasOpen = this.readyState === this.OPEN
-      this.observer?.socketOnWriting()
+      this.gathered?.flush()
       super.terminate()
       if (wasOpen) this.observer?.socketOnTerminating()
     }

@@ -1,5 +1,5 @@
 import { MESSAGE_COST, READ_SIZE, type Amount, type ReceiveLimits } from './receive-limits.js'
-import { Waiters } from './waiters.js'
+import { toIteration, Waiters } from './waiters.js'
 
 /** What the queue does to its connection. */
 interface Flow {
@@ -21,6 +21,8 @@ interface Waiting {
  * resumed at a quarter of it.
  */
 export class ReceiveQueue<T extends Waiting> {
+  /** How many messages wait. */
+  length = 0
   readonly #limits: ReceiveLimits
   readonly #flow: Flow
   readonly #waiters = new Waiters<T>()
@@ -38,10 +40,6 @@ export class ReceiveQueue<T extends Waiting> {
     this.#flow = flow
   }
 
-  get length (): number {
-    return this.#messages.length - this.#taken
-  }
-
   /** Whether a receive waits. */
   get hasWaiter (): boolean {
     return !this.#waiters.isEmpty
@@ -53,29 +51,27 @@ export class ReceiveQueue<T extends Waiting> {
   }
 
   /**
-   * Gives the message to the receive that has waited longest, or keeps it. Returns `false` if it was not taken, because the hard
-   * cap is reached. Must not be called after `end()`.
+   * Gives the message to the receive that has waited longest, or keeps it, or refuses it because the hard cap is reached. Must not be
+   * called after `end()`.
    */
-  push (message: T): boolean {
-    if (this.#waiters.give(message)) return true
+  push (message: T): 'given' | 'kept' | 'refused' {
+    if (this.#waiters.give(message)) return 'given'
     const { hardCap } = this.#limits
-    if (this.length >= hardCap.messages || this.#bytes >= hardCap.bytes) return false
+    if (this.length >= hardCap.messages || this.#bytes >= hardCap.bytes) return 'refused'
+    if (this.length === 0) this.#pinned = READ_SIZE // an estimate, because asking a message for its memory takes time
+    this.length++
     this.#messages.push(message)
     this.#bytes += message.length + MESSAGE_COST
     if (this.#reading === 'on' && this.#isAbove(this.#limits.highWater)) this.#pause('paused')
     else if (this.#reading === 'ahead' && this.#isAbove(this.#limits.probeHighWater)) this.#pause('stopped')
-    return true
+    return 'kept'
   }
 
   /**
-   * A read came in, and the messages in it follow. A message may be a view that keeps the whole read in memory, so messages that
-   * wait are moved out of their reads before those add up.
+   * A read came in while messages wait, and the messages in it follow. A message may be a view that keeps the whole read in memory, so
+   * messages that wait are moved out of their reads before those add up.
    */
   readOnStart (chunk: Buffer): void {
-    if (this.length === 0) {
-      this.#pinned = READ_SIZE // an estimate, because asking a chunk for its memory takes time
-      return
-    }
     if (this.#pinned > this.#limits.highWater.bytes / 4) this.#moveOut()
     this.#pinned += chunk.buffer.byteLength
   }
@@ -101,14 +97,14 @@ export class ReceiveQueue<T extends Waiting> {
     if (signal?.aborted === true) return inALaterTurn(null)
     if (this.length > 0) return Promise.resolve(this.#take())
     if (timeout === 0) return inALaterTurn(null)
-    return this.#waiters.add(itself, timeout, signal)
+    return this.#waiters.add(timeout, signal)
   }
 
   /** The next message as an iterator gives it, without a timeout. */
   next (): Promise<IteratorResult<T, undefined>> {
     if (this.hasEnded) return this.#afterEnd(toIteration<T>(null))
     if (this.length > 0) return Promise.resolve(toIteration(this.#take()))
-    return this.#waiters.add(toIteration, Infinity, undefined)
+    return this.#waiters.addIteration()
   }
 
   /** The next message if it is here, else `null`. */
@@ -124,6 +120,7 @@ export class ReceiveQueue<T extends Waiting> {
   #take (): T {
     const message = this.#messages[this.#taken] as T // the caller has checked that there is one
     this.#messages[this.#taken++] = undefined
+    this.length--
     this.#bytes -= message.length + MESSAGE_COST
     if (this.#taken * 2 >= this.#messages.length) {
       this.#messages = this.#messages.slice(this.#taken)
@@ -170,14 +167,6 @@ export class ReceiveQueue<T extends Waiting> {
     this.#reading = reading
     this.#flow.resumeReading()
   }
-}
-
-function itself<T> (message: T | null): T | null {
-  return message
-}
-
-function toIteration<T> (message: T | null): IteratorResult<T, undefined> {
-  return message === null ? { done: true, value: undefined } : { done: false, value: message }
 }
 
 /** Settles in a later turn, because a loop that polls, or that receives after the end, must not starve the event loop. */

@@ -4,8 +4,8 @@ import { AbortableCalls } from '../base/abortable-calls.js'
 interface Waiter<T> {
   /** Resolves the promise of the call. */
   resolve (result: unknown): void
-  /** Makes the result of the call: the message itself, or what an iterator gives. */
-  toResult (message: T | null): unknown
+  /** Whether the call wants what an iterator gives, and not the message itself. */
+  readonly isIteration: boolean
   readonly calls: AbortableCalls | undefined
   cancel: (() => void) | undefined
   timer: NodeJS.Timeout | undefined
@@ -28,20 +28,14 @@ export class Waiters<T> {
     return this.#first === undefined
   }
 
-  /** Waits for a message; the promise resolves to what `toResult` makes of it, or of `null` after `timeout` ms or on abort. */
-  add<R> (toResult: (message: T | null) => R, timeout: number, signal: AbortSignal | undefined): Promise<R> {
-    return new Promise((resolve) => {
-      // Waiters of one list have results of different types, and each resolves only its own promise
-      const calls = signal && AbortableCalls.of(signal)
-      const waiter: Waiter<T> = { resolve: resolve as (result: unknown) => void, toResult, calls, cancel: undefined, timer: undefined, next: undefined }
-      if (this.#last === undefined) this.#first = waiter
-      else this.#last.next = waiter
-      this.#last = waiter
-      if (timeout !== Infinity) this.#startTimer(waiter, timeout)
-      if (calls === undefined) return
-      waiter.cancel = () => this.#finish(waiter, null)
-      calls.add(waiter.cancel)
-    })
+  /** Resolves to a message, or to `null` after `timeout` ms, on abort or at the end. */
+  add (timeout: number, signal: AbortSignal | undefined): Promise<T | null> {
+    return new Promise((resolve) => this.#append(resolve, false, timeout, signal))
+  }
+
+  /** The same as an iterator gives it, without a timeout. */
+  addIteration (): Promise<IteratorResult<T, undefined>> {
+    return new Promise((resolve) => this.#append(resolve, true, Infinity, undefined))
   }
 
   /** Gives the message to the receive that has waited longest. `false`: none waits. */
@@ -55,6 +49,19 @@ export class Waiters<T> {
   end (): void {
     clearTimeout(this.#timer)
     while (this.#first !== undefined) this.#finish(this.#first, null)
+  }
+
+  // The type of the result depends on `isIteration`
+  #append (resolve: (result: any) => void, isIteration: boolean, timeout: number, signal: AbortSignal | undefined): void {
+    const calls = signal && AbortableCalls.of(signal)
+    const waiter: Waiter<T> = { resolve, isIteration, calls, cancel: undefined, timer: undefined, next: undefined }
+    if (this.#last === undefined) this.#first = waiter
+    else this.#last.next = waiter
+    this.#last = waiter
+    if (timeout !== Infinity) this.#startTimer(waiter, timeout)
+    if (calls === undefined) return
+    waiter.cancel = () => this.#finish(waiter, null)
+    calls.add(waiter.cancel)
   }
 
   #startTimer (waiter: Waiter<T>, timeout: number): void {
@@ -79,12 +86,12 @@ export class Waiters<T> {
 
   /** Ends one call. Without a message it ends this call alone: the next message goes to the receive that waits longest then. */
   #finish (waiter: Waiter<T>, message: T | null): void {
-    const { resolve, toResult, calls, cancel, timer } = waiter
+    const { resolve, isIteration, calls, cancel, timer } = waiter
     this.#remove(waiter)
     if (waiter === this.#timed) this.#timed = undefined
     if (timer !== undefined) clearTimeout(timer)
     if (cancel !== undefined) calls?.delete(cancel)
-    resolve(toResult(message))
+    resolve(isIteration ? toIteration(message) : message)
   }
 
   #remove (waiter: Waiter<T>): void {
@@ -95,4 +102,9 @@ export class Waiters<T> {
     if (this.#last === waiter) this.#last = before
     waiter.next = undefined
   }
+}
+
+/** A message as an iterator gives it, or the end of the iteration. */
+export function toIteration<T> (message: T | null): IteratorResult<T, undefined> {
+  return message === null ? { done: true, value: undefined } : { done: false, value: message }
 }

@@ -21,12 +21,16 @@ type OnWritten = ((error?: Error | null) => void) | undefined
 /** The `readyState` of a socket that is open (WHATWG WebSockets, section 3.1). */
 export const OPEN = 1
 
-/** What is used of a connection's socket: its state, and its counts of what was sent. */
-export interface SentCount {
+/** What is used of a connection's socket. */
+export interface OutboxSocket {
   readonly readyState: number
   readonly bufferedAmount: number
+  /** The next messages are gathered into one write. Else the first one is written at once. */
+  isBatching: boolean
   sentMessages: number
   sentBytes: number
+  /** Is flushed before `ws` itself writes. */
+  gathered: { flush (): void } | undefined
 }
 
 /** A shorter write, in bytes, gets its memory from `Buffer.allocUnsafe`, which takes it from Node's own pool. */
@@ -38,18 +42,18 @@ let used = 0
 
 /** Frames what a server sends, and gathers the frames of one turn of the event loop into one write, which is one system call. */
 export class Outbox implements SendTransport {
-  readonly #socket: SentCount
+  readonly #socket: OutboxSocket
   readonly #stream: Duplex
   readonly #isPlainSocket: boolean
   #messages: (string | Buffer)[] | undefined // made for the first message that is gathered
   #payloadSizes: number[] | undefined
   #size = 0 // of what was gathered, with headers
-  #writesFirstAtOnce = true // the next message is written at once if nothing was gathered, because it is not the first of many
   #isScheduled = false
   #waitingWrites = 0 // writes since the stream had nothing to write
 
-  constructor (socket: SentCount, stream: Duplex) {
+  constructor (socket: OutboxSocket, stream: Duplex) {
     this.#socket = socket
+    socket.gathered = this
     this.#stream = stream
     // Only a plain socket is certainly done with the memory once nothing waits in it. With TLS something waits after every write
     this.#isPlainSocket = stream.constructor === Socket
@@ -72,8 +76,12 @@ export class Outbox implements SendTransport {
     return 0
   }
 
-  setBatching (isBatching: boolean): void {
-    this.#writesFirstAtOnce = !isBatching
+  offer (data: string | Buffer, size: number, compress: boolean, room: number): boolean {
+    const { readyState, bufferedAmount } = this.#socket
+    const cost = bufferedAmount === 0 ? this.#size : bufferedAmount + this.#size + this.#waitingWrites * WRITE_COST
+    if (readyState !== OPEN || cost + size >= room) return false
+    this.send(data, size, compress)
+    return true
   }
 
   /** Takes a message. Up to 16 KiB are copied, and may be changed afterwards. */
@@ -84,8 +92,8 @@ export class Outbox implements SendTransport {
     if (payloadSize > (typeof data === 'string' ? MAX_GATHERED : MAX_COPIED)) {
       this.flush()
       this.#writeUncopied(data, payloadSize, onWritten)
-    } else if (this.#size === 0 && (this.#writesFirstAtOnce || onWritten !== undefined)) {
-      this.#writesFirstAtOnce = false
+    } else if (this.#size === 0 && (!this.#socket.isBatching || onWritten !== undefined)) {
+      this.#socket.isBatching = true
       this.#writeOne(data, payloadSize, onWritten)
     } else {
       this.#gather(typeof data === 'string' ? data : Buffer.from(data), payloadSize, headerSize(payloadSize) + payloadSize)

@@ -21,6 +21,8 @@ export interface SendTransport {
   readonly cost: number
   /** Bytes of memory that a message of a batch takes beside its frame, once the batch was handed over. */
   readonly messageCost: number
+  /** Takes a message of `size` bytes if the socket is open and everything that waits stays below `room`. */
+  offer (data: string | Buffer, size: number, compress: boolean, room: number): boolean
   /** Takes a message of `size` bytes. */
   send (data: string | Buffer, size: number, compress: boolean, onFlushed?: () => void): void
   /** Takes messages that have waited for their turn. */
@@ -29,8 +31,6 @@ export interface SendTransport {
   publish (publication: Publication): void
   /** Writes what it has gathered. */
   flush (): void
-  /** Gathers the next messages into one write, or writes the first one at once. */
-  setBatching (isBatching: boolean): void
 }
 
 /** Bounds of what is unsent, in bytes of memory. */
@@ -52,15 +52,18 @@ export const NOT_SENT = Promise.resolve(false)
 export class Sender {
   readonly #transport: SendTransport
   readonly #limits: SendLimits
+  readonly #room: number // below this much unsent a message is handed over, and its caller need not wait
   // 'full' from the message that reached the mark until that message is flushed
   #state: 'ready' | 'full' | 'ended' = 'ready'
   #queue: SendQueue | undefined // made for the first message that waits
   #filler: Outcome | undefined // of the call whose message reached the mark
-  #lost = 0
+  /** Messages that were accepted and never handed over. It is known after `end()`. */
+  lost = 0
 
   constructor (transport: SendTransport, limits: SendLimits) {
     this.#transport = transport
     this.#limits = limits
+    this.#room = Math.min(limits.highWaterMark, limits.maxBufferedBytes)
   }
 
   /** Bytes that wait for their turn or for the network. */
@@ -68,20 +71,17 @@ export class Sender {
     return (this.#queue?.bytes ?? 0) + this.#transport.bufferedAmount
   }
 
-  /** Messages that were accepted and not handed over: not yet, or never. */
-  get unsent (): number {
-    return this.#lost + (this.#queue?.count ?? 0)
-  }
-
   /** `null`: it was not taken, because too much is unsent already. Where nothing else waits, one message is never too much. */
   send (data: string | Buffer, options: SendOptions = {}): Promise<boolean> | null {
     const { compress = true, timeout = Infinity, signal } = options
-    if (this.#state === 'ended' || !this.#transport.isOpen || signal?.aborted === true) return NOT_SENT
+    if (this.#state === 'ended' || signal?.aborted === true) return NOT_SENT
     const size = typeof data === 'string' ? Buffer.byteLength(data) : data.length
+    if (this.#state === 'ready' && this.#transport.offer(data, size, compress, this.#room)) return SENT
+    if (!this.#transport.isOpen) return NOT_SENT
     const cost = this.#cost
     if (this.#isTooMuch(cost, size)) return null
-    if (this.#state !== 'full' && cost + size < this.#limits.highWaterMark) {
-      this.#transport.send(data, size, compress)
+    if (this.#state === 'ready' && cost + size < this.#limits.highWaterMark) {
+      this.#transport.send(data, size, compress) // nothing else waits, so it may be larger than maxBufferedBytes
       return SENT
     }
     if (this.#state === 'full' && timeout === 0) return NOT_SENT
@@ -102,10 +102,6 @@ export class Sender {
     return true
   }
 
-  setBatching (isBatching: boolean): void {
-    this.#transport.setBatching(isBatching)
-  }
-
   /** Writes what the transport has gathered. */
   flush (): void {
     this.#transport.flush()
@@ -122,10 +118,15 @@ export class Sender {
     this.#transport.flush()
   }
 
-  /** Nothing more can be handed over. */
-  end (): void {
+  /** From here on nothing is taken. @param handsOver what waits for its turn is handed over first, instead of being lost */
+  end (handsOver: boolean): void {
+    if (handsOver) this.handOver()
+    else this.#giveUp()
     this.#state = 'ended'
-    this.#lost = this.unsent
+  }
+
+  #giveUp (): void {
+    this.lost += this.#queue?.count ?? 0
     for (const batch of this.#queue ?? []) {
       this.#queue?.delete(batch)
       batch.finish(false)

@@ -1,11 +1,11 @@
 import type { Duplex } from 'node:stream'
 import type { Batch } from './batch.js'
 import { readFrames, type Publication } from './frame.js'
-import { ifWritten, OPEN, Outbox, type SentCount } from './outbox.js'
+import { ifWritten, OPEN, Outbox, type OutboxSocket } from './outbox.js'
 import type { SendTransport } from './sender.js'
 
 /** What is used of a connection's socket. */
-interface UnobservedSocket extends SentCount {
+interface UnobservedSocket extends OutboxSocket {
   /** Set on a client's socket only. */
   readonly url?: string | undefined
   sendUnobserved (data: string | Buffer, options: { binary: boolean, compress: boolean }, onWritten?: (error?: Error | null) => void): void
@@ -48,6 +48,12 @@ class SocketTransport implements SendTransport {
     return bufferedAmount === 0 ? 0 : bufferedAmount + this.#waiting * MESSAGE_COST
   }
 
+  offer (data: string | Buffer, size: number, compress: boolean, room: number): boolean {
+    if (!this.isOpen || this.cost + size >= room) return false
+    this.send(data, size, compress)
+    return true
+  }
+
   send (data: string | Buffer, _size: number, compress: boolean, onFlushed?: () => void): void {
     if (this.#socket.bufferedAmount === 0) this.#waiting = 0
     this.#waiting++
@@ -64,6 +70,4 @@ class SocketTransport implements SendTransport {
   }
 
   flush (): void {}
-
-  setBatching (): void {}
 }

@@ -20,7 +20,7 @@ for (const [name, fromWs, sent, expected] of ends) {
     const ending = new Ending()
     ending.cause = 'local'
     ending.sentClose = sent
-    t.same(ending.describe(fromWs.code, fromWs.reason, 0, 0), { ...expected, cause: 'local', unread: 0, unsent: 0 })
+    t.same(ending.describe(fromWs.code, fromWs.reason, null, 0, 0), { ...expected, cause: 'local', unread: 0, unsent: 0 })
   })
 }
 
@@ -29,15 +29,30 @@ t.test('describe() passes on the cause and the counts, and has an error only whe
   for (const cause of causes) {
     const ending = new Ending()
     ending.cause = cause
-    const info = ending.describe(1006, '', 3, 2)
+    const info = ending.describe(1006, '', null, 3, 2)
     t.same(info, { code: 1006, reason: '', wasClean: false, cause, unread: 3, unsent: 2 })
     t.notOk('error' in info)
     t.equal(ending.info, info)
   }
   const ending = new Ending()
   ending.error = new Error('read ECONNRESET')
-  t.equal(ending.describe(1006, '', 0, 0).error, ending.error)
-  t.equal(ending.describe(1006, '', 0, 0).cause, 'connection-lost', 'unless something else is known')
+  t.equal(ending.describe(1006, '', null, 0, 0).error, ending.error)
+  t.equal(ending.describe(1006, '', null, 0, 0).cause, 'connection-lost', 'unless something else is known')
+})
+
+t.test('describe() has the error that broke the transport, unless ws has told one, or our own end of the transport caused it', async (t) => {
+  const broken = new Error('read ECONNRESET')
+  t.equal(new Ending().describe(1006, '', broken, 0, 0).error, broken)
+  const known = new Ending()
+  known.error = new Error('invalid frame')
+  t.equal(known.describe(1006, '', broken, 0, 0).error, known.error)
+  t.notOk('error' in new Ending().describe(1006, '', Object.assign(new Error('write'), { code: 'ECANCELED' }), 0, 0))
+  const unreadable = Object.defineProperty(new Error('unreadable'), 'code', { get () { throw new Error('no') } })
+  t.equal(new Ending().describe(1006, '', unreadable, 0, 0).error, unreadable)
+})
+
+t.test('a close frame that was answered unseen, as on Bun, is the close of the peer', async (t) => {
+  t.match(new Ending().describe(4000, 'bye', null, 0, 0), { code: 4000, reason: 'bye', cause: 'peer', wasClean: true })
 })
 
 const INFO: CloseInfo = { code: 1001, reason: '', wasClean: true, cause: 'peer', unread: 0, unsent: 0 }

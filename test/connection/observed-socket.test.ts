@@ -41,11 +41,11 @@ function newSocket () {
     socketOnClose: note('socketOnClose'),
     socketOnListening: note('socketOnListening'),
     socketOnSending: note('socketOnSending'),
-    socketOnWriting: note('socketOnWriting'),
     socketOnClosing: note('socketOnClosing'),
     socketOnTerminating: note('socketOnTerminating')
   }
   socket.observer = observer
+  socket.gathered = { flush: () => { log.push(['flush']) } }
   return { socket, log }
 }
 
@@ -126,11 +126,11 @@ t.test('closeUnobserved() and terminateUnobserved() do not tell the observer', a
   t.same(log, [['close', 4000, 'own'], ['terminate']])
 })
 
-t.test('before a ping or a pong the observer writes what it has kept', async (t) => {
+t.test('before a ping or a pong what was gathered is written', async (t) => {
   const { socket, log } = newSocket()
   socket.ping('a')
   socket.pong('b')
-  t.same(log, [['socketOnWriting'], ['ping', 'a'], ['socketOnWriting'], ['pong', 'b']])
+  t.same(log, [['flush'], ['ping', 'a'], ['flush'], ['pong', 'b']])
 })
 
 t.test('the payload of a pong that has to wait is copied, so that it does not keep the whole read in memory', async (t) => {
@@ -156,7 +156,7 @@ t.test('close() tells the observer when the socket stops being open, with the co
   for (const [args, expected] of closes) {
     const { socket, log } = newSocket()
     socket.close(...args)
-    t.match(log, [['socketOnWriting'], ['close'], ['socketOnClosing', ...expected]])
+    t.match(log, [['flush'], ['close'], ['socketOnClosing', ...expected]])
     log.length = 0
     socket.close(...args)
     t.match(log, [['close']], 'the second time it is not open any more')
@@ -168,7 +168,7 @@ t.test('close() that leaves the socket open does not tell the observer of a clos
   const { socket, log } = newSocket()
   socket.staysOpen = true
   socket.close(4000)
-  t.match(log, [['socketOnWriting'], ['close']])
+  t.match(log, [['flush'], ['close']])
   t.equal(log.length, 2)
 })
 
@@ -176,7 +176,7 @@ t.test('terminate() tells the observer once', async (t) => {
   const { socket, log } = newSocket()
   socket.terminate()
   socket.terminate()
-  t.same(log, [['socketOnWriting'], ['terminate'], ['socketOnTerminating'], ['socketOnWriting'], ['terminate']])
+  t.same(log, [['flush'], ['terminate'], ['socketOnTerminating'], ['flush'], ['terminate']])
 })
 
 t.test('messages that ws emits are counted, whether the observer takes them or not', async (t) => {
@@ -197,7 +197,7 @@ t.test('binaryType is what listeners get; the observer gets a Buffer whatever it
     log.length = 0
     socket.emit('message', payload, true)
     socket.emit('message', payload, false)
-    socket.emitToListeners('message', [payload, true])
+    socket.emitToListeners(payload, true)
     t.same(log, [['socketOnMessage', payload, true], ['socketOnMessage', payload, false]], type)
   }
   t.equal(socket.binaryType, 'blob', 'an unknown type changes nothing')

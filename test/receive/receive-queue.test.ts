@@ -188,12 +188,17 @@ t.test('above either mark reading is paused, and resumed at a quarter of both', 
   t.same(queue.flow, ['pause', 'resume', 'pause', 'resume'])
 })
 
-t.test('at the cap nothing more is taken', async (t) => {
+t.test('push() refuses a message at the hard cap', async (t) => {
   const mark = { messages: 1, bytes: 1000 }
   const queue = newQueue<string>({ highWater: mark, probeHighWater: mark, hardCap: { messages: 3, bytes: 1000 } })
-  t.same(['a', 'b', 'c', 'd'].map((message) => queue.push(message)), [true, true, true, false])
+  t.same(['a', 'b', 'c', 'd'].map((message) => queue.push(message)), ['kept', 'kept', 'kept', 'refused'])
   const large = newQueue<string>({ highWater: mark, probeHighWater: mark, hardCap: { messages: 3, bytes: 1000 } })
-  t.same(['x'.repeat(1000), 'b'].map((message) => large.push(message)), [true, false])
+  t.same(['x'.repeat(1000), 'b'].map((message) => large.push(message)), ['kept', 'refused'])
+  const received = large.receive({})
+  t.equal(await received, 'x'.repeat(1000))
+  const waiting = large.receive({})
+  t.equal(large.push('c'), 'given')
+  t.equal(await waiting, 'c')
 })
 
 t.test('readAhead() reads on, up to a higher mark, once in each pause', async (t) => {

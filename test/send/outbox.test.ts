@@ -24,7 +24,7 @@ function play (stream: Duplex, isKept = false) {
     if (release === undefined) take()
     else release.push(take)
   }
-  const count = { readyState: 1, bufferedAmount: 0, sentMessages: 0, sentBytes: 0 }
+  const count = { readyState: 1, isBatching: false, gathered: undefined, bufferedAmount: 0, sentMessages: 0, sentBytes: 0 }
   const outbox = new Outbox(count, stream)
   return {
     writes,
@@ -73,16 +73,16 @@ for (const [name, newStream] of [['a socket', () => new Socket()], ['another str
   })
 }
 
-t.test('where answers to many are expected, the first waits for the others', async (t) => {
-  const { writes, send, outbox } = play(new Socket())
-  outbox.setBatching(true)
+t.test('while the socket is batching, the first message waits for the others', async (t) => {
+  const { writes, send, outbox, count } = play(new Socket())
+  count.isBatching = true
   send('a')
   send('b')
   t.equal(outbox.bufferedAmount, 6)
   await turn()
   t.equal(writes.length, 1)
   t.equal(outbox.bufferedAmount, 0)
-  outbox.setBatching(false)
+  count.isBatching = false
   send('c')
   t.equal(writes.length, 2)
 })
@@ -232,8 +232,8 @@ t.test('a publication that goes out alone is written as it is, to all alike', as
 })
 
 t.test('publications go out together with what else is sent in that turn, in order', async (t) => {
-  const { outbox, send, writes } = play(new Socket())
-  outbox.setBatching(true)
+  const { outbox, send, writes, count } = play(new Socket())
+  count.isBatching = true
   send('a')
   outbox.publish(new Publication('b'))
   outbox.publish(new Publication(Buffer.from('c')))

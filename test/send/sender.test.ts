@@ -7,12 +7,13 @@ import { Sender } from '../../lib/send/sender.js'
 function play ({ highWaterMark = 10, maxBufferedBytes = 10_000, messageCost = 0 } = {}) {
   const sent: (string | Buffer)[] = []
   const compressed: boolean[] = []
+  const state = { isOpen: true }
   let bufferedAmount = 0
   let callbacks: (() => void)[] = []
   const sender = new Sender({
     get bufferedAmount () { return bufferedAmount },
     get cost () { return bufferedAmount },
-    isOpen: true,
+    get isOpen () { return state.isOpen },
     messageCost,
     sendBatch (batch, onFlushed) {
       const { compress } = batch
@@ -26,8 +27,12 @@ function play ({ highWaterMark = 10, maxBufferedBytes = 10_000, messageCost = 0 
       if (onFlushed !== undefined) callbacks.push(onFlushed)
     },
     publish ({ data }) { this.send(data, data.length, true) },
-    flush () {},
-    setBatching () {}
+    offer (data, size, compress, room) {
+      if (!state.isOpen || bufferedAmount + size >= room) return false
+      this.send(data, size, compress)
+      return true
+    },
+    flush () {}
   }, { highWaterMark, maxBufferedBytes })
   const flush = () => {
     bufferedAmount = 0
@@ -35,7 +40,7 @@ function play ({ highWaterMark = 10, maxBufferedBytes = 10_000, messageCost = 0 
     callbacks = []
     for (const callback of flushed) callback()
   }
-  return { sender, sent, compressed, flush }
+  return { sender, sent, compressed, flush, state }
 }
 
 /** The value of a promise that has settled by now, else `'pending'`. */
@@ -58,13 +63,11 @@ t.test('while there is no room messages wait for their turn, in order', async (t
   const { sender, sent, flush } = play()
   const calls = ['a'.repeat(10), 'bbb', 'ccc', 'd'.repeat(10)].map((data) => sender.send(data, {}))
   t.same(sent, ['a'.repeat(10)])
-  t.equal(sender.unsent, 3)
   t.equal(sender.bufferedBytes, 26)
   flush()
   t.same(sent.slice(1), ['bbb', 'ccc', 'd'.repeat(10)])
   t.same(await Promise.all(calls.slice(0, 3)), [true, true, true])
   t.equal(await now(calls[3] ?? null), 'pending')
-  t.equal(sender.unsent, 0)
   flush()
   t.equal(await calls[3], true)
 })
@@ -92,7 +95,6 @@ t.test('timeout and signal cancel a message that waits for its turn, and only th
   controller.abort()
   clock.tick(50)
   t.same(await Promise.all([filler, timed, aborted]), [true, false, false])
-  t.equal(sender.unsent, 1)
   t.equal(sender.bufferedBytes, 14)
   flush()
   t.equal(await kept, true)
@@ -106,16 +108,42 @@ t.test('handOver() hands everything over, in order, and every call is settled', 
   sender.handOver()
   t.same(sent, ['a'.repeat(10), 'b', 'c'])
   t.same(await Promise.all(calls), [true, true, true])
-  t.equal(sender.unsent, 0)
 })
 
 t.test('end() settles every call, and counts what was never handed over', async (t) => {
   const { sender, sent } = play()
   const calls = ['a'.repeat(10), 'b', 'c'].map((data) => sender.send(data, {}))
-  sender.end()
+  sender.end(false)
   t.same(await Promise.all(calls), [false, false, false])
-  t.equal(sender.unsent, 2)
+  t.equal(sender.lost, 2)
   t.same(sent, ['a'.repeat(10)])
+  t.equal(await sender.send('late'), false)
+  sender.end(true)
+  t.equal(sender.lost, 2, 'the second time nothing changes')
+  t.same(sent, ['a'.repeat(10)])
+})
+
+t.test('end(true) hands over what waits, and loses nothing', async (t) => {
+  const { sender, sent } = play()
+  const calls = ['a'.repeat(10), 'b', 'c'].map((data) => sender.send(data, {}))
+  sender.end(true)
+  t.same(await Promise.all(calls), [true, true, true])
+  t.equal(sender.lost, 0)
+  t.same(sent, ['a'.repeat(10), 'b', 'c'])
+})
+
+t.test('a message is not sent once the socket is not open, though the sender has not ended', async (t) => {
+  const { sender, sent, state } = play()
+  state.isOpen = false
+  t.equal(await sender.send('a'), false)
+  t.same(sent, [])
+})
+
+t.test('a message larger than maxBufferedBytes is sent at once below highWaterMark, where nothing waits', async (t) => {
+  const { sender, sent } = play({ highWaterMark: 100, maxBufferedBytes: 10 })
+  t.equal(await sender.send('a'.repeat(50)), true)
+  t.equal(sender.send('b'), null)
+  t.same(sent, ['a'.repeat(50)])
 })
 
 t.test('a publication keeps its place among the calls that wait, and nobody waits for it', async (t) => {
@@ -138,7 +166,6 @@ t.test('a publication is not taken where too much is unsent, and always where no
   t.equal(sender.publish(new Publication('x'.repeat(40))), true)
   t.equal(sender.publish(new Publication('y')), false)
   t.equal(sent.length, 1)
-  t.equal(sender.unsent, 0)
   t.end()
 })
 

@@ -22,6 +22,8 @@ function newTransport ({ isClient = false, isLeftToWs = true }: Situation = {}) 
   const socket = {
     url: isClient ? 'ws://127.0.0.1/' : undefined,
     readyState: 1,
+    isBatching: false,
+    gathered: undefined,
     bufferedAmount: 0,
     sentMessages: 0,
     sentBytes: 0,
