@@ -8,6 +8,7 @@ import type { AsyncWebSocket } from './lib/connection/async-web-socket.js'
 import { injectionServer, joinServer, upgradeListener, upgradeRouter, Upgrades } from './lib/upgrade/listener.js'
 import { FirstRequests } from './lib/app/first-requests.js'
 import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/testing/inject.js'
+import { Admission } from './lib/upgrade/admission.js'
 import { readOptions, type WebSocketAsyncOptions } from './lib/plugin/options.js'
 import { Shutdown, withoutFailing } from './lib/app/shutdown.js'
 import { claim, takeInNeighbours, type Neighbour } from './lib/plugin/upstream.js'
@@ -85,7 +86,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   app.decorateRequest('getWebSocketAsync', acceptIn(upgrades))
 
   joinServer(app.websocketServer, upgrades)
-  const context = { server: app.websocketServer, neighbours, hasResponseHooks: false, settings, collection, shutdown, log: app.log }
+  const context = { server: app.websocketServer, neighbours, hasResponseHooks: false, settings, admission: new Admission(settings, collection), collection, shutdown, log: app.log }
   const answerUpgrade = upgradeListener(server, context, upgradeRouter(app, upgrades, context))
   const serverOnUpgrade: typeof answerUpgrade = (raw, socket, head) => {
     firstRequests.forget(socket)

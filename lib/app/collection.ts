@@ -39,8 +39,6 @@ const PUBLISH_OPTIONS: Names<PublishOptions> = { except: true }
  * connection, `'close'` when it has ended. What a listener throws, or its promise rejects with, is logged, and harms no connection.
  */
 export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents> implements Iterable<AsyncWebSocket> {
-  /** @internal How many upgrades are being accepted. */
-  opening = 0
   /** @internal */
   isClosing = false
   /** @internal */
@@ -53,15 +51,17 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   onRemoval: () => void = () => {}
   readonly #connections = new Set<AsyncWebSocket>()
   readonly #byIdentifier = new Map<string, AsyncWebSocket>()
-  readonly #held = new Set<string>() // identifiers of upgrades that are being accepted
-  readonly #duplicateIdentifier: Settings['duplicateIdentifier']
   readonly #log: FastifyBaseLogger
 
   /** @internal */
-  constructor ({ keepAlive, duplicateIdentifier, pubsub, sendLimits }: Settings, log: FastifyBaseLogger) {
+  constructor ({ keepAlive, pubsub, sendLimits }: Settings, log: FastifyBaseLogger) {
     super()
+<<<<<<< HEAD
     this.wheel = keepAlive && new TimerWheel(keepAlive.interval / 2)
     this.#duplicateIdentifier = duplicateIdentifier
+=======
+    this.rounds = keepAlive && new Rounds(keepAlive.interval / 2)
+>>>>>>> 645f570 (refactor: one object admits upgrades, and each admitted one holds a ticket)
     this.#log = log
     this.bus = pubsub && new Bus(pubsub, sendLimits.maxBufferedBytes, this, log)
     this.topics = new Topics(this.bus)
@@ -138,19 +138,6 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   gap (gap: PublicationGap): void {
     this.#log.warn(gap, 'websocket publications missed')
     this.#tell(this.#log, 'gap', gap)
-  }
-
-  /** @internal Keeps an identifier for an upgrade that is being accepted. `false`: it is in use, and may not be taken over. */
-  hold (identifier: string): boolean {
-    const isInUse = this.#held.has(identifier) || this.get(identifier) !== undefined
-    if (isInUse && this.#duplicateIdentifier === 'reject') return false
-    this.#held.add(identifier)
-    return true
-  }
-
-  /** @internal The upgrade has become a connection, or has ended. */
-  release (identifier: string): void {
-    this.#held.delete(identifier)
   }
 
   /** @internal */

@@ -6,6 +6,7 @@ import type { WebSocketCollection } from '../app/collection.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { errors } from '../base/errors.js'
+import type { Admission, Ticket } from './admission.js'
 import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.js'
 import type { ObservedSocket } from '../connection/observed-socket.js'
 import type { Settings } from '../plugin/options.js'
@@ -36,6 +37,7 @@ export interface UpgradeContext {
   /** Known when the app is ready. An open connection keeps its response only for these. */
   hasResponseHooks: boolean
   readonly settings: Settings
+  readonly admission: Admission
   readonly collection: WebSocketCollection
   readonly shutdown: Shutdown
   readonly log: FastifyBaseLogger
@@ -63,7 +65,7 @@ export class PendingUpgrade implements ExchangeOwner {
   #opening: Promise<AsyncWebSocket> | undefined
   #identifier: string | null = null
   #isAnswering = false // from `reply.send()` on, while its hooks run
-  #isHandedOver = false // to the server of `ws`, which may answer by itself
+  #ticket: Ticket | undefined // once it was handed over to the server of `ws`, which may answer by itself
   #failToOpen: ((error: Error) => void) | undefined
   #refusal: unknown // why it was not accepted, the last time that was asked
   #whyNot: (() => FastifyError) | undefined // set when we ended it ourselves
@@ -143,7 +145,7 @@ export class PendingUpgrade implements ExchangeOwner {
   /** The app is closing. */
   refuse (): void {
     const { response } = this.#exchange
-    if (this.#state !== 'undecided' || this.#isHandedOver || this.#isAnswering || response.headersSent) return
+    if (this.#state !== 'undecided' || this.#ticket !== undefined || this.#isAnswering || response.headersSent) return
     const { code, message } = this.#end(() => new errors.FST_WSA_APP_CLOSING())
     const body = JSON.stringify({ statusCode: 503, code, error: STATUS_CODES[503], message })
     response.writeHead(503, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body) })
@@ -248,15 +250,11 @@ export class PendingUpgrade implements ExchangeOwner {
 
   #open (request: FastifyRequest, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): void {
     const reply = this.#assertUndecided(request) // time may have passed
-    const { server, settings: { maxConnections }, collection } = this.#context
+    const { server, admission } = this.#context
     const { raw, socket, head } = this.#exchange
-    const identifier = this.#identifier
-    if (collection.size + collection.opening >= maxConnections) throw new errors.FST_WSA_TOO_MANY_CONNECTIONS(maxConnections)
-    if (identifier !== null && !collection.hold(identifier)) throw new errors.FST_WSA_DUPLICATE_IDENTIFIER(identifier)
+    this.#ticket = admission.admit(this.#identifier)
     try {
       // It calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
-      this.#isHandedOver = true
-      collection.opening++
       server.handleUpgrade(raw, socket, head, (accepted) => {
         resolve(this.#serverOnAccept(accepted as ObservedSocket, request, reply, onOpen)) // the server makes no other
       })
@@ -322,14 +320,8 @@ export class PendingUpgrade implements ExchangeOwner {
 
   #letGo (): void {
     this.#failToOpen = undefined
-    if (this.#isHandedOver) this.#endOpening()
+    this.#ticket?.release()
     this.#exchange.unwatch()
-  }
-
-  #endOpening (): void {
-    const { collection } = this.#context
-    collection.opening--
-    if (this.#identifier !== null) collection.release(this.#identifier)
   }
 }
 
