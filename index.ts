@@ -14,7 +14,7 @@ import { Shutdown, withoutFailing } from './lib/app/shutdown.js'
 import { claim, takeInNeighbours, type Neighbour } from './lib/plugin/upstream.js'
 import { hasResponseHooks, withoutResponseHooks } from './lib/upgrade/response-hooks.js'
 import { acceptIn, routeHooks } from './lib/plugin/routes.js'
-import type { AcceptOptions } from './lib/upgrade/attempt.js'
+import type { AcceptOptions } from './lib/upgrade/accept-options.js'
 
 export { WebSocketCloseError, type CloseCause, type CloseInfo } from './lib/base/close.js'
 export type { BusState, PublicationGap, PubSub } from './lib/topics/bus.js'
@@ -27,7 +27,7 @@ export type { PingPolicy, PingPolicyOptions } from './lib/connection/ping-policy
 export type { Sendable } from './lib/send/sendable.js'
 export type { SendOptions } from './lib/send/sender.js'
 export type { Delivery, SubscribeOptions, SubscribeResult } from './lib/topics/topics.js'
-export type { AcceptOptions } from './lib/upgrade/attempt.js'
+export type { AcceptOptions } from './lib/upgrade/accept-options.js'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -7,7 +7,8 @@ import { asksForWebSocket } from '../upgrade/handshake.js'
 import { logForeign } from '../base/log.js'
 import type { Settings } from './options.js'
 import type { Upgrades } from '../upgrade/listener.js'
-import { kAwaitable, type AcceptOptions } from '../upgrade/attempt.js'
+import type { AcceptOptions } from '../upgrade/accept-options.js'
+import { kAwaitable } from '../upgrade/attempt.js'
 
 type ErrorHandler = NonNullable<Settings['errorHandler']>
 

@@ -1,9 +1,9 @@
-import { validateHeaderName, validateHeaderValue, type IncomingHttpHeaders, type IncomingMessage, type Server } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { assertOptions, invalidArgument, type Names } from '../base/validation.js'
+import { isHeaderField, isToken } from '../base/http.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
 import type { ConnectionOwner } from '../connection/live-connection.js'
-import { TOKEN } from '../upgrade/handshake.js'
 import { observed, type ObservedSocket } from '../connection/observed-socket.js'
 import type { Settings } from '../plugin/options.js'
 import { streamPair, type StreamEnd } from './stream-pair.js'
@@ -119,18 +119,13 @@ function assertPath (path: string): void {
 function assertHeaders (headers: Record<string, string>): void {
   if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) throw invalidArgument('headers', 'an object', headers)
   for (const [name, value] of Object.entries(headers)) {
-    try {
-      validateHeaderName(name)
-      validateHeaderValue(name, value)
-    } catch {
-      throw invalidArgument(`headers["${name}"]`, 'a name and a value that may stand in a header', value)
-    }
+    if (!isHeaderField(name, value)) throw invalidArgument(`headers["${name}"]`, 'a name and a value that are valid in a header', value)
   }
 }
 
 function assertSubprotocols (subprotocols: string | string[]): void {
   const names = [subprotocols].flat()
-  if (new Set(names).size !== names.length || !names.every((name) => typeof name === 'string' && TOKEN.test(name))) {
+  if (new Set(names).size !== names.length || !names.every((name) => typeof name === 'string' && isToken(name))) {
     throw invalidArgument('subprotocols', 'a token, or an array of different tokens', subprotocols)
   }
 }

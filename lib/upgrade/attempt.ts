@@ -1,33 +1,19 @@
 import { STATUS_CODES, type OutgoingHttpHeaders } from 'node:http'
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocketServer } from 'ws'
-import { assertNames, assertPlainObject, badOption, type Names } from '../base/validation.js'
 import type { WebSocketCollection } from '../app/collection.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { errors } from '../base/errors.js'
+import { readAcceptOptions, type Acceptance, type AcceptOptions } from './accept-options.js'
 import type { Admission, Ticket } from './admission.js'
-import { assertHandshake, headerLines, offeredSubprotocols } from './handshake.js'
+import { assertHandshake } from './handshake.js'
 import type { ObservedSocket } from '../connection/observed-socket.js'
 import type { Settings } from '../plugin/options.js'
 import type { ExchangeOwner, RawExchange } from './raw-exchange.js'
 import type { Neighbour } from '../plugin/upstream.js'
 import { runResponseHooks } from './response-hooks.js'
 import type { Shutdown } from '../app/shutdown.js'
-
-export interface AcceptOptions {
-  /** One of the subprotocols that the client offered, or `null` for none. @default the first that it offered, or none */
-  readonly subprotocol?: string | null | undefined
-  /**
-   * A name for the connection, such as a user's id, by which `app.webSockets.get` finds it. Where an open connection has it,
-   * `duplicateIdentifier` decides which of the two stays. `null` means none. @default null
-   */
-  readonly identifier?: string | null | undefined
-  /** Headers for the 101, beside those that were set on the reply. */
-  readonly headers?: OutgoingHttpHeaders | undefined
-}
-
-const ACCEPT_OPTIONS: Names<AcceptOptions> = { subprotocol: true, identifier: true, headers: true }
 
 /** What an upgrade needs of the app. */
 export interface UpgradeContext {
@@ -51,10 +37,8 @@ export type OnOpen = (connection: AsyncWebSocket) => void
  * it: an upgrade that ends as plain HTTP has its socket destroyed, for Node has let go of it and nobody else will.
  */
 export class PendingUpgrade implements ExchangeOwner {
-  /** What goes on the 101. */
-  headerLines: readonly string[] = []
-  /** False: none is agreed upon. `undefined`: the server of `ws` chooses. */
-  subprotocol: string | false | undefined
+  /** Set by the call that accepts. */
+  acceptance: Acceptance | undefined
   readonly #context: UpgradeContext
   readonly #exchange: RawExchange
   readonly #onAccept: OnOpen
@@ -63,7 +47,6 @@ export class PendingUpgrade implements ExchangeOwner {
   #request: FastifyRequest | undefined
   #reply: FastifyReply | undefined // while the handler may accept
   #opening: Promise<AsyncWebSocket> | undefined
-  #identifier: string | null = null
   #isAnswering = false // from `reply.send()` on, while its hooks run
   #ticket: Ticket | undefined // once it was handed over to the server of `ws`, which may answer by itself
   #failToOpen: ((error: Error) => void) | undefined
@@ -215,23 +198,12 @@ export class PendingUpgrade implements ExchangeOwner {
     return reply
   }
 
-  #select (subprotocol: string | null | undefined): string | false | undefined {
-    if (subprotocol === undefined) return undefined
-    if (subprotocol === null) return false
-    if (typeof subprotocol !== 'string' || subprotocol === '') throw badOption('subprotocol', 'one that the client offered, or null for none', subprotocol)
-    const offered = offeredSubprotocols(this.#exchange.raw.headers)
-    if (!offered.includes(subprotocol)) throw new errors.FST_WSA_SUBPROTOCOL_NOT_OFFERED(subprotocol, offered.join(', '))
-    return subprotocol
-  }
-
   /** Checks what can be checked at once; what follows settles in any case. */
   #begin (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
     const reply = this.#assertUndecided(request)
     assertHandshake(this.#exchange.raw)
-    if (options !== undefined) assertAcceptOptions(options)
-    this.subprotocol = this.#select(options?.subprotocol)
-    this.#identifier = readIdentifier(options?.identifier)
-    this.headerLines = headerLines(reply.getHeaders() as OutgoingHttpHeaders, options?.headers) // Fastify's type allows more than a header can be
+    const replyHeaders = reply.getHeaders() as OutgoingHttpHeaders // Fastify's type allows more than a header can be
+    const acceptance = this.acceptance = readAcceptOptions(options, this.#exchange.raw.headers, replyHeaders)
     return new Promise((resolve, reject) => {
       const fail = this.#failToOpen = (error: unknown) => {
         this.#refusal = error
@@ -240,23 +212,23 @@ export class PendingUpgrade implements ExchangeOwner {
       }
       const { origin } = request.headers
       try {
-        if (origin === undefined) this.#open(request, onOpen, resolve) // it is no browser, and none that a page could misuse
-        else this.#assertOrigin(origin, request).then(() => this.#open(request, onOpen, resolve)).catch(fail)
+        if (origin === undefined) this.#open(request, acceptance, onOpen, resolve) // it is no browser, and none that a page could misuse
+        else this.#assertOrigin(origin, request).then(() => this.#open(request, acceptance, onOpen, resolve)).catch(fail)
       } catch (error) {
         fail(error)
       }
     })
   }
 
-  #open (request: FastifyRequest, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): void {
+  #open (request: FastifyRequest, { identifier }: Acceptance, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): void {
     const reply = this.#assertUndecided(request) // time may have passed
     const { server, admission } = this.#context
     const { raw, socket, head } = this.#exchange
-    this.#ticket = admission.admit(this.#identifier)
+    this.#ticket = admission.admit(identifier)
     try {
       // It calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
       server.handleUpgrade(raw, socket, head, (accepted) => {
-        resolve(this.#serverOnAccept(accepted as ObservedSocket, request, reply, onOpen)) // the server makes no other
+        resolve(this.#serverOnAccept(accepted as ObservedSocket, request, reply, identifier, onOpen)) // the server makes no other
       })
     } catch (error) {
       socket.destroy()
@@ -269,7 +241,7 @@ export class PendingUpgrade implements ExchangeOwner {
   }
 
   // A frame may have come with the handshake: whoever listens must do so before this returns
-  #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, onOpen: OnOpen): AsyncWebSocket {
+  #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, identifier: string | null, onOpen: OnOpen): AsyncWebSocket {
     reply.hijack()
     reply.send = (payload) => refuseToSend(request, reply, payload)
     this.#letGoOfHttp()
@@ -280,7 +252,7 @@ export class PendingUpgrade implements ExchangeOwner {
       transport,
       request,
       settings,
-      identifier: this.#identifier,
+      identifier,
       owner: collection
     })
     collection.add(connection)
@@ -323,17 +295,6 @@ export class PendingUpgrade implements ExchangeOwner {
     this.#ticket?.release()
     this.#exchange.unwatch()
   }
-}
-
-function assertAcceptOptions (options: AcceptOptions): void {
-  assertPlainObject('options', options)
-  assertNames(options, ACCEPT_OPTIONS, badOption)
-}
-
-function readIdentifier (identifier: string | null | undefined): string | null {
-  if (identifier === undefined || identifier === null) return null
-  if (typeof identifier !== 'string' || identifier === '') throw badOption('identifier', 'a string that is not empty, or null for none', identifier)
-  return identifier
 }
 
 /** Marks the routes whose handlers can accept. */

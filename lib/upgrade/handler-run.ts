@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { AsyncWebSocket } from '../connection/async-web-socket.js'
-import { PendingUpgrade, type AcceptOptions, type OnOpen, type UpgradeContext } from './attempt.js'
+import type { AcceptOptions } from './accept-options.js'
+import { PendingUpgrade, type OnOpen, type UpgradeContext } from './attempt.js'
 import type { RawExchange } from './raw-exchange.js'
 
 /** An upgrade request, and what its handler makes of it: plain HTTP until it is accepted, a connection from then on. */

@@ -1,14 +1,12 @@
-import { validateHeaderName, validateHeaderValue, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
-import { assertPlainObject, badOption } from '../base/validation.js'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { errors } from '../base/errors.js'
+import { isToken } from '../base/http.js'
 
 const KEY = /^[+/0-9A-Za-z]{22}==$/
-/** RFC 9110, section 5.6.2. */
-export const TOKEN = /^[!#$%&'*+\-.0-9A-Z^_`|a-z~]+$/
 
 /**
- * Whether a request with an Upgrade header asks for a WebSocket and nothing else. Where it does not, the header may be
- * ignored (RFC 9110, section 7.8), and in HTTP/1.0 it must be; a body would be taken for frames.
+ * Whether a request with an Upgrade header asks for a WebSocket and for nothing else. If not, a server may ignore the header
+ * (RFC 9110, section 7.8), and in HTTP/1.0 it has to. A request with a body is excluded, because `ws` would read the body as frames.
  */
 export function asksForWebSocket ({ method, httpVersion, headers }: IncomingMessage): boolean {
   return method === 'GET' && httpVersion === '1.1' && headers.upgrade?.toLowerCase() === 'websocket' &&
@@ -20,7 +18,7 @@ export function asksForWebSocket ({ method, httpVersion, headers }: IncomingMess
  * @throws FST_WSA_BAD_HANDSHAKE, FST_WSA_UNSUPPORTED_VERSION
  */
 export function assertHandshake ({ headers, rawHeaders }: IncomingMessage): void {
-  const hosts = rawHeaders === undefined ? 1 : countHosts(rawHeaders) // a request that was injected has no raw headers
+  const hosts = rawHeaders === undefined ? 1 : countHosts(rawHeaders) // a request of `injectWS` has no raw headers
   if (hosts !== 1) throw new errors.FST_WSA_BAD_HANDSHAKE(`it has ${hosts} Host headers instead of one`)
 
   const version = headers['sec-websocket-version']
@@ -33,7 +31,7 @@ export function assertHandshake ({ headers, rawHeaders }: IncomingMessage): void
   }
   if (headers['sec-websocket-protocol'] === undefined) return
   const offered = offeredSubprotocols(headers)
-  if (new Set(offered).size !== offered.length || !offered.every((name) => TOKEN.test(name))) {
+  if (new Set(offered).size !== offered.length || !offered.every(isToken)) {
     throw new errors.FST_WSA_BAD_HANDSHAKE('its Sec-WebSocket-Protocol is not a list of different tokens')
   }
 }
@@ -46,45 +44,8 @@ function countHosts (rawHeaders: readonly string[]): number {
   return count
 }
 
-/** The subprotocols that the client offers, the one it likes best first. */
-export function offeredSubprotocols (headers: IncomingMessage['headers']): string[] {
+/** The subprotocols that the client offers, in the order of its preference. */
+export function offeredSubprotocols (headers: IncomingHttpHeaders): string[] {
   const offered = headers['sec-websocket-protocol']
   return offered === undefined ? [] : offered.split(',').map((name) => name.trim())
-}
-
-/** Headers that speak of the connection or of a body, or that the handshake itself writes: not for the 101. */
-const NOT_ON_101 = /^(connection|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade|content-length|sec-websocket-.*)$/i
-
-const NONE: OutgoingHttpHeaders = {}
-const NO_LINES: readonly string[] = []
-
-/**
- * The lines that go on the 101: what was set on the reply so far, and what was given with the call, which wins;
- * cookies add up. What has no place there is left out where the reply had it, and refused where the call named it.
- * @throws FST_WSA_BAD_OPTION
- */
-export function headerLines (reply: OutgoingHttpHeaders, given: OutgoingHttpHeaders = NONE): readonly string[] {
-  if (given === NONE && Object.keys(reply).length === 0) return NO_LINES
-  assertPlainObject('headers', given)
-  const own = new Set(Object.keys(given).map((name) => name.toLowerCase()))
-  const kept = Object.entries(reply).filter(([name]) =>
-    !NOT_ON_101.test(name) && (name.toLowerCase() === 'set-cookie' || !own.has(name.toLowerCase())))
-  const refused = Object.keys(given).find((name) => NOT_ON_101.test(name))
-  if (refused !== undefined) throw badOption(`headers["${refused}"]`, 'a header that may stand on a 101', given[refused])
-
-  return [...kept, ...Object.entries(given)].flatMap(([name, value]) =>
-    (Array.isArray(value) ? value : [value]).map((each) => headerLine(name, each)))
-}
-
-function headerLine (name: string, value: string | number | undefined): string {
-  if (value === undefined || value === null || typeof value === 'symbol') {
-    throw badOption(`headers["${name}"]`, 'a string, a number or an array of these', value)
-  }
-  try {
-    validateHeaderName(name)
-    validateHeaderValue(name, String(value))
-  } catch {
-    throw badOption(`headers["${name}"]`, 'a name and a value that may stand in a header', value)
-  }
-  return `${name}: ${value}`
 }

@@ -110,8 +110,8 @@ export function injectionServer (serverOnUpgrade: UpgradeListener): Server {
 export function joinServer (server: WebSocketServer, upgrades: Upgrades): void {
   const { options } = server
   options.WebSocket = observed(options.WebSocket as typeof WebSocket) // ws fills it in
-  chooseSubprotocol(options, (raw) => upgrades.get(raw)?.pending?.subprotocol)
-  server.on('headers', (lines, raw) => { lines.push(...upgrades.get(raw)?.pending?.headerLines ?? []) })
+  chooseSubprotocol(options, (raw) => upgrades.get(raw)?.pending?.acceptance?.subprotocol)
+  server.on('headers', (lines, raw) => { lines.push(...upgrades.get(raw)?.pending?.acceptance?.headerLines ?? []) })
   server.on('wsClientError', (error, _socket, raw) => { upgrades.get(raw)?.pending?.refuseToOpen(error) })
 }
 

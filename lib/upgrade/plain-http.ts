@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { TOKEN } from './handshake.js'
+import { isToken } from '../base/http.js'
 import type { RawExchange } from './raw-exchange.js'
 
 /** How many entries of `rawHeaders` Node keeps where the server does not say. */
@@ -61,7 +61,7 @@ function isCertain (raw: IncomingMessage): boolean {
   const { method = '', url = '', httpVersion, rawHeaders } = raw
   return METHOD.test(method) && TARGET.test(url) && /^1\.[01]$/.test(httpVersion) &&
     rawHeaders.length < MAX_ENTRIES && // the limit may have been another when the connection was made
-    rawHeaders.every((text, i) => (i % 2 === 0 ? TOKEN : VALUE).test(text)) &&
+    rawHeaders.every((text, i) => i % 2 === 0 ? isToken(text) : VALUE.test(text)) &&
     isFramed(raw)
 }
 
