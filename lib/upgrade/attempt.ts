@@ -1,4 +1,4 @@
-import { STATUS_CODES, type OutgoingHttpHeaders } from 'node:http'
+import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocketServer } from 'ws'
 import type { WebSocketCollection } from '../app/collection.js'
@@ -129,10 +129,7 @@ export class PendingUpgrade implements ExchangeOwner {
   refuse (): void {
     const { response } = this.#exchange
     if (this.#state !== 'undecided' || this.#ticket !== undefined || this.#isAnswering || response.headersSent) return
-    const { code, message } = this.#end(() => new errors.FST_WSA_APP_CLOSING())
-    const body = JSON.stringify({ statusCode: 503, code, error: STATUS_CODES[503], message })
-    response.writeHead(503, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body) })
-    response.end(body)
+    this.#exchange.answerUnavailable(this.#end(() => new errors.FST_WSA_APP_CLOSING()))
   }
 
   /** `ws` found the handshake wanting. The request is as it was: it can be answered. */

@@ -1,64 +1,71 @@
-import { ServerResponse, type IncomingMessage } from 'node:http'
+import { ServerResponse, STATUS_CODES, type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Settings } from '../plugin/options.js'
 import type { Shutdown } from '../app/shutdown.js'
 
-/** What Node gives to a listener for upgrades. */
+/** What Node passes to a listener for upgrades. */
 export interface UpgradeRequest {
   readonly raw: IncomingMessage
   readonly socket: Socket
   readonly head: Buffer
 }
 
-/** Decides what becomes of an exchange while it is watched. */
+/** Decides how an exchange ends while it is watched. */
 export interface ExchangeOwner {
-  /** No answer was begun within `upgradeTimeout`. Returns whether the socket is destroyed for it. */
+  /** No answer was begun within `upgradeTimeout`. Returns whether to destroy the socket. */
   exchangeOnTimeout (): boolean
-  /** An HTTP answer went out whole: the connection ends. */
+  /** A whole HTTP answer went out, after which the connection ends. */
   exchangeOnAnswer (): void
-  /** The socket has closed. */
-  exchangeOnClose (): void
-  /** The app is closing: answers 503 where nothing was answered yet. */
+  /** The socket has closed. @param wasAnswered whether a whole HTTP answer went out before */
+  exchangeOnClose (wasAnswered: boolean): void
+  /** The app is closing: answers 503 unless an answer was begun. */
   refuse (): void
 }
 
-/** The owner of an exchange whose answer is settled. */
-const NOBODY: ExchangeOwner = {
+/** The owner of an exchange about which nothing is left to decide. */
+const NO_OWNER: ExchangeOwner = {
   exchangeOnTimeout: () => true,
   exchangeOnAnswer () {},
   exchangeOnClose () {},
   refuse () {}
 }
 
+const NO_LISTENER = () => {}
+
 /** How long a client may take to close its side after an HTTP answer, in ms. */
 const LINGER = 1_000
 
-/** The client has to take some of an answer within `upgradeTimeout`, but never within less than this, or more if that is Infinity, in ms. */
+/**
+ * How often to check, in ms, whether the client takes the answer: every `upgradeTimeout`, but not more often than the first, and
+ * as often as the second if `upgradeTimeout` is Infinity.
+ */
 const MIN_PATIENCE = 1_000
-const MAX_PATIENCE = 10_000
+const DEFAULT_PATIENCE = 10_000
 
-interface ExchangeContext {
-  readonly settings: Pick<Settings, 'upgradeTimeout'>
+/** What an exchange needs of the app. */
+export interface ExchangeContext {
+  readonly settings: Readonly<{ upgradeTimeout: number }>
   readonly shutdown: Shutdown
 }
 
 /**
- * An upgrade request and its socket, which Node has let go of. While it is watched, the socket has a listener for errors and
- * a deadline, so that it ends whatever the client does: an HTTP answer has to begin in time, the client has to take it, and
- * then the connection ends.
+ * An upgrade request and its socket, which Node no longer looks after. While the exchange is watched, the socket has a listener
+ * for errors and a deadline, so that it ends whatever the client does: an HTTP answer has to begin in time, the client has to
+ * take it, and then the connection ends.
  */
 export class RawExchange {
   readonly raw: IncomingMessage
   readonly socket: Socket
   readonly head: Buffer
   readonly response: ServerResponse
-  /** Others listen for upgrades of the server as well. */
+  /** Whether the server has other upgrade listeners too. */
   readonly isShared: boolean
   readonly #context: ExchangeContext
-  #owner: ExchangeOwner | undefined // while it is watched
-  #onClose: (() => void) | undefined // likewise
+  // 'answered': a whole HTTP answer went out, and the client may still close its side
+  #state: 'unwatched' | 'watched' | 'answered' = 'unwatched'
+  #owner = NO_OWNER
+  #socketOnClose = NO_LISTENER
   #timer: NodeJS.Timeout | undefined
-  #progress: string | undefined // when it was looked at last
+  #progress = '' // at the last check
 
   constructor (context: ExchangeContext, { raw, socket, head }: UpgradeRequest, isShared = false) {
     this.isShared = isShared
@@ -71,63 +78,80 @@ export class RawExchange {
 
   watch (owner: ExchangeOwner): void {
     const { socket, response } = this
+    this.#state = 'watched'
     this.#owner = owner
-    this.#onClose = () => {
+    this.#socketOnClose = () => {
+      const wasAnswered = this.#state === 'answered'
       this.unwatch()
-      owner.exchangeOnClose()
+      owner.exchangeOnClose(wasAnswered)
     }
     socket.on('error', destroyOnError)
     socket.on('drain', socketOnDrain)
-    socket.once('close', this.#onClose)
+    socket.once('close', this.#socketOnClose)
     response.once('finish', () => this.#responseOnFinish())
-    this.#lookIn(this.#timeout)
+    this.#checkIn(this.#patience)
     this.#context.shutdown.addUpgrade(this)
+  }
+
+  /** Takes everything off the socket, because something else owns it from here on. */
+  unwatch (): void {
+    if (this.#state === 'unwatched') return
+    clearTimeout(this.#timer)
+    this.socket.off('error', destroyOnError)
+    this.socket.off('drain', socketOnDrain)
+    this.socket.off('close', this.#socketOnClose)
+    this.#state = 'unwatched'
+    this.#owner = NO_OWNER
+    this.#context.shutdown.deleteUpgrade(this)
+  }
+
+  /** The socket is no longer for an HTTP answer. */
+  detachHttp (): void {
+    this.response.detachSocket(this.socket)
+    this.unwatch()
   }
 
   /** Leaves the request to the other listeners of the server, which may take it until `upgradeTimeout` has passed. */
   leaveToOthers (): void {
     this.response.detachSocket(this.socket)
-    const isGivenUp = () => {
+    const isAbandoned = () => {
       if (isTaken(this.raw, this.socket)) this.unwatch()
-      return this.#owner !== undefined
+      return this.#state === 'watched'
     }
-    this.watch({ ...NOBODY, exchangeOnTimeout: isGivenUp, refuse: () => { if (isGivenUp()) this.destroy() } })
+    this.watch({ ...NO_OWNER, exchangeOnTimeout: isAbandoned, refuse: () => { if (isAbandoned()) this.destroy() } })
   }
 
-  /** The socket becomes somebody else's. */
-  unwatch (): void {
-    if (this.#onClose === undefined) return
-    clearTimeout(this.#timer)
-    this.socket.off('error', destroyOnError)
-    this.socket.off('drain', socketOnDrain)
-    this.socket.off('close', this.#onClose)
-    this.#owner = this.#onClose = undefined
-    this.#context.shutdown.deleteUpgrade(this)
-  }
-
-  /** Ends the connection, with a status if one is given, once the requests before this one have been answered. */
+  /** Ends the connection, with a status if one is given, after the answers to the requests before this one. */
   endInTurn (status?: number): void {
-    this.watch(NOBODY)
+    this.watch(NO_OWNER)
     this.#endAfter(responseOn(this.socket), status)
   }
 
   /** The app is closing. */
   refuse (): void {
-    this.#owner?.refuse()
+    this.#owner.refuse()
+  }
+
+  /** Answers 503 with the body that Fastify would give the error. */
+  answerUnavailable ({ code, message }: { readonly code: string, readonly message: string }): void {
+    const { response } = this
+    const body = JSON.stringify({ statusCode: 503, code, error: STATUS_CODES[503], message })
+    response.writeHead(503, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(body) })
+    response.end(body)
   }
 
   destroy (): void {
     this.socket.destroy()
   }
 
-  // Node's own listener for its end comes before ours, and has begun the next answer by then
+  // Node's own 'finish' listener runs before ours, and by then it has given the socket to the next answer
   #endAfter (earlier: ServerResponse | undefined, status: number | undefined): void {
     const { socket, response } = this
     if (socket.destroyed) return
     if (earlier !== undefined) {
       earlier.once('finish', () => this.#endAfter(responseOn(socket), status))
     } else if (status === undefined) {
-      this.#end()
+      this.#linger()
     } else {
       response.assignSocket(socket)
       response.writeHead(status, { connection: 'close' }).end()
@@ -135,13 +159,14 @@ export class RawExchange {
   }
 
   #responseOnFinish (): void {
-    if (this.#owner === undefined || this.socket.destroyed) return // what could not be sent counts as finished then
+    if (this.#state === 'unwatched' || this.socket.destroyed) return // an answer that a destroyed socket dropped counts as finished
+    this.#state = 'answered'
     this.#owner.exchangeOnAnswer()
-    this.#end()
+    this.#linger()
   }
 
-  // Destroying it at once would reset the connection if the client had sent more than its request, and the answer would be lost
-  #end (): void {
+  // If the client has sent more than its request, destroying the socket at once would reset the connection, and the client would lose the answer
+  #linger (): void {
     const { socket, raw } = this
     socket.end()
     if (raw.complete === false) raw.resume()
@@ -150,25 +175,25 @@ export class RawExchange {
     this.#timer = setTimeout(() => socket.destroy(), LINGER)
   }
 
-  get #timeout (): number {
+  get #patience (): number {
     const { upgradeTimeout } = this.#context.settings
-    return upgradeTimeout === Infinity ? MAX_PATIENCE : upgradeTimeout
+    return upgradeTimeout === Infinity ? DEFAULT_PATIENCE : upgradeTimeout
   }
 
-  #lookIn (timeout: number): void {
+  #checkIn (delay: number): void {
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => {
       const hasBegun = responseOn(this.socket)?.headersSent === true
       if (hasBegun ? this.#isStalled() : this.#isLate()) this.socket.destroy()
-      else if (this.#owner !== undefined) this.#lookIn(Math.max(this.#timeout, MIN_PATIENCE))
-    }, timeout)
+      else if (this.#state !== 'unwatched') this.#checkIn(Math.max(this.#patience, MIN_PATIENCE))
+    }, delay)
   }
 
   #isLate (): boolean {
-    return this.#context.settings.upgradeTimeout !== Infinity && this.#owner?.exchangeOnTimeout() === true
+    return this.#context.settings.upgradeTimeout !== Infinity && this.#owner.exchangeOnTimeout()
   }
 
-  /** Whether the client has taken nothing of what there is for it since the last look. The app may be as slow as it likes. */
+  /** Whether the client has taken nothing of what is waiting for it since the last check. The app may be as slow as it likes. */
   #isStalled (): boolean {
     const { socket, raw } = this
     if (raw.complete) socket.resume() // nobody needs what the client sends, but its end must be noticed
@@ -179,26 +204,26 @@ export class RawExchange {
   }
 }
 
-/** The response that has the socket: of the request that is answered now. */
+/** The response that has the socket, which is the one to the request that is answered now. */
 export function responseOn (socket: Socket): ServerResponse | undefined {
   return (socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined // Node has no public name for it
 }
 
-/** Knows how much of a large write the kernel has not taken yet. Node has no public name for it. */
+/** A handle of Node, which knows how much of a large write the kernel has not taken yet. Node has no public name for that. */
 interface Handle {
   readonly writeQueueSize?: number
-  readonly _parent?: Handle // below TLS
+  readonly _parent?: Handle // of TLS: the handle of the TCP connection
 }
 
-/** Changes with whatever the client takes: with each write that is done, and while one is under way. */
+/** A text that changes whenever the client takes something: with each finished write, and within one. */
 function progressOf (socket: Socket): string {
-  const { bytesWritten, writableLength } = socket as { bytesWritten?: number, writableLength: number } // a stream in this process does not count them
+  const { bytesWritten, writableLength } = socket as { bytesWritten?: number, writableLength: number } // a stream that is no net.Socket does not count them
   const { _handle: handle } = socket as { _handle?: Handle | null }
   if (bytesWritten === undefined) return `${writableLength}`
   return `${bytesWritten - writableLength} ${(handle?._parent ?? handle)?.writeQueueSize}`
 }
 
-/** Whether another listener answers the request, reads from the socket, or has done away with it. */
+/** Whether another listener answers the request, reads from the socket, or has ended it. */
 export function isTaken (raw: IncomingMessage, socket: Socket): boolean {
   return responseOn(socket)?.req === raw || socket.listenerCount('data') > 0 || socket.destroyed || socket.writableEnded
 }
@@ -207,7 +232,7 @@ export function destroyOnError (this: Socket): void {
   this.destroy()
 }
 
-// Node's own listener for this is off, and a response that waits for room would wait for ever
+// Node has removed its own listener, so a response that waits for 'drain' would wait for ever
 function socketOnDrain (this: Socket): void {
   responseOn(this)?.emit('drain')
 }

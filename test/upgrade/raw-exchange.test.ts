@@ -34,7 +34,7 @@ async function start (t: Test, { isTls = false, timeout = upgradeTimeout, isWait
   const owner: ExchangeOwner = {
     exchangeOnTimeout: () => events.push('timeout') > 0 && !isWaiting,
     exchangeOnAnswer () { events.push('answer') },
-    exchangeOnClose () { events.push('close') },
+    exchangeOnClose (wasAnswered) { events.push(wasAnswered ? 'close after the answer' : 'close') },
     refuse () { events.push('refuse') }
   }
   const context = { settings: { upgradeTimeout: timeout }, shutdown: shutdown as unknown as Shutdown } // all that is called
@@ -142,7 +142,7 @@ t.test('after the answer the client has a while to close its side', async (t) =>
   t.equal(socket.destroyed, false)
   clock.tick(1)
   await closed
-  t.same(events, ['answer', 'close'])
+  t.same(events, ['answer', 'close after the answer'])
   t.equal(clock.countTimers(), 0)
 })
 
