@@ -1,20 +1,19 @@
 import type { Server } from 'node:http'
-import fastifyWebsocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { closeFor } from './lib/app/awaited-close.js'
 import { WebSocketCollection } from './lib/app/collection.js'
-import type { AsyncWebSocket } from './lib/connection/async-web-socket.js'
-import { injectionServer, joinServer, upgradeListener, upgradeRouter, Upgrades } from './lib/upgrade/listener.js'
 import { FirstRequests } from './lib/app/first-requests.js'
-import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/testing/inject.js'
-import { Admission } from './lib/upgrade/admission.js'
-import { readOptions, type WebSocketAsyncOptions } from './lib/plugin/options.js'
 import { Shutdown, withoutFailing } from './lib/app/shutdown.js'
-import { claim, takeInNeighbours, type Neighbour } from './lib/plugin/upstream.js'
-import { hasResponseHooks, withoutResponseHooks } from './lib/upgrade/response-hooks.js'
-import { acceptIn, routeHooks } from './lib/plugin/routes.js'
+import type { AsyncWebSocket } from './lib/connection/async-web-socket.js'
+import { readOptions, type WebSocketAsyncOptions } from './lib/plugin/options.js'
+import { decorateRequests, hasResponseHooks } from './lib/plugin/routes.js'
+import { adoptForeignPlugins, claim, registerUpstream } from './lib/plugin/upstream.js'
+import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/testing/inject.js'
 import type { AcceptOptions } from './lib/upgrade/accept-options.js'
+import { Admission } from './lib/upgrade/admission.js'
+import type { UpgradeContext } from './lib/upgrade/attempt.js'
+import { UpgradeListener } from './lib/upgrade/listener.js'
 
 export { WebSocketCloseError, type CloseCause, type CloseInfo } from './lib/base/close.js'
 export type { BusState, PublicationGap, PubSub } from './lib/topics/bus.js'
@@ -65,54 +64,35 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   claim(app, server)
   const collection = new WebSocketCollection(settings, app.log)
   const shutdown = new Shutdown(collection, settings, app.log)
-  const firstRequests = new FirstRequests(app.server as Server) // another one stays open when the app closes, and its clients with it
-  const upgrades = new Upgrades()
-  const neighbours: Neighbour[] = []
-  const { rememberHandler, putBackHandler } = routeHooks(upgrades, settings.errorHandler)
+  const firstRequests = new FirstRequests(app.server as Server) // a server of the application's own stays open when the app closes, with its clients
 
-  if (settings.preClose !== undefined) app.addHook('preClose', withoutFailing(settings.preClose, app.log)) // while there still are clients to take leave of
+  if (settings.preClose !== undefined) app.addHook('preClose', withoutFailing(settings.preClose, app.log)) // first, while all clients are connected
   app.addHook('preClose', async () => { firstRequests.destroyIn(settings.shutdown.timeout) })
   for (const hook of shutdown.preCloseHooks(pluginTimeout)) app.addHook('preClose', hook)
-  app.addHook('onRoute', rememberHandler)
-  await withoutResponseHooks(app, () => app.register(fastifyWebsocket, {
-    options: { ...settings.server, server: injectionServer((...upgrade) => serverOnUpgrade(...upgrade)) },
-    preClose: closeAfter(collection)
-  }))
-  app.addHook('onRoute', putBackHandler)
-  app.addHook('onRequest', (request, reply, done) => {
-    if (upgrades.get(request.raw)?.pending?.requestOnStart(request, reply) !== false) done()
-  })
-  app.decorateRequest('isWebSocketUpgrade', { getter () { return upgrades.get(this.raw) !== undefined } })
-  app.decorateRequest('getWebSocketAsync', acceptIn(upgrades))
+  await registerUpstream(app, settings, collection.bus, (...upgrade) => listener.serverOnUpgrade(...upgrade))
+  decorateRequests(app)
 
-  joinServer(app.websocketServer, upgrades)
-  const context = { server: app.websocketServer, neighbours, hasResponseHooks: false, settings, admission: new Admission(settings, collection), collection, shutdown, log: app.log }
-  const answerUpgrade = upgradeListener(server, context, upgradeRouter(app, upgrades, context))
-  const serverOnUpgrade: typeof answerUpgrade = (raw, socket, head) => {
-    firstRequests.forget(socket)
-    answerUpgrade(raw, socket, head)
+  const context: UpgradeContext = {
+    server: app.websocketServer,
+    foreignPlugins: [],
+    hasResponseHooks: false,
+    settings,
+    admission: new Admission(settings, collection),
+    collection,
+    shutdown,
+    log: app.log
   }
+  const listener = new UpgradeListener(app, server, context, firstRequests)
   firstRequests.watch()
-  server.on('upgrade', serverOnUpgrade)
+  listener.start()
   app.addHook('onReady', async () => {
-    neighbours.push(...takeInNeighbours(app, server))
+    context.foreignPlugins = adoptForeignPlugins(app, server)
     context.hasResponseHooks = hasResponseHooks(app)
   })
-  app.addHook('onClose', async () => {
-    server.off('upgrade', serverOnUpgrade) // no sooner: until then it answers 503
-  })
+  app.addHook('onClose', async () => { listener.stop() }) // no sooner: until then it answers 503
   app.close = closeFor(app, shutdown)
   app.decorate('webSockets', collection)
   app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
-}
-
-// Our own hooks have closed every connection by then
-function closeAfter ({ bus }: WebSocketCollection) {
-  return function preClose (this: FastifyInstance, done: () => void): void {
-    this.websocketServer.close()
-    bus?.close()
-    done()
-  }
 }
 
 /** A Fastify 5 plugin: `await app.register(websocketAsync)`, then `await request.getWebSocketAsync()` in a handler. */

@@ -1,73 +1,96 @@
-import type { OutgoingHttpHeaders } from 'node:http'
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocketServer } from 'ws'
 import type { WebSocketCollection } from '../app/collection.js'
-import { AsyncWebSocket } from '../connection/async-web-socket.js'
+import type { Shutdown } from '../app/shutdown.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { errors } from '../base/errors.js'
+import { AsyncWebSocket, type ConnectionParts } from '../connection/async-web-socket.js'
+import type { ObservedSocket } from '../connection/observed-socket.js'
 import { readAcceptOptions, type Acceptance, type AcceptOptions } from './accept-options.js'
 import type { Admission, Ticket } from './admission.js'
 import { assertHandshake } from './handshake.js'
-import type { ObservedSocket } from '../connection/observed-socket.js'
-import type { Settings } from '../plugin/options.js'
+import type { OriginRule } from './origin.js'
 import type { ExchangeOwner, RawExchange } from './raw-exchange.js'
-import type { Neighbour } from '../plugin/upstream.js'
-import { runResponseHooks } from './response-hooks.js'
-import type { Shutdown } from '../app/shutdown.js'
+
+export interface UpgradeSettings {
+  readonly origin: OriginRule
+  /** In ms. */
+  readonly upgradeTimeout: number
+}
+
+/** Another plugin of the app that accepts upgrades on routes of its own, and looks for the socket on the raw request. */
+export interface ForeignPlugin {
+  /** @param onTake called when one of its routes takes the socket, which is then no longer ours */
+  exposeSocket (raw: IncomingMessage, socket: Socket, head: Buffer, onTake: () => void): void
+}
 
 /** What an upgrade needs of the app. */
 export interface UpgradeContext {
   readonly server: WebSocketServer
-  /** Known when the app is ready. */
-  readonly neighbours: readonly Neighbour[]
-  /** Known when the app is ready. An open connection keeps its response only for these. */
+  /** Complete when the app is ready. */
+  foreignPlugins: readonly ForeignPlugin[]
+  /** Known when the app is ready. An open connection keeps its HTTP response only for these hooks. */
   hasResponseHooks: boolean
-  readonly settings: Settings
+  readonly settings: UpgradeSettings & ConnectionParts['settings']
   readonly admission: Admission
   readonly collection: WebSocketCollection
   readonly shutdown: Shutdown
   readonly log: FastifyBaseLogger
 }
 
-/** Called with the connection as soon as there is one: whoever listens to it must do so before this returns. */
+/** Called with the connection as soon as there is one. It has to attach its listeners before it returns. */
 export type OnOpen = (connection: AsyncWebSocket) => void
 
+/** Learns that an attempt has succeeded. */
+export interface AttemptOwner {
+  attemptOnAccept (connection: AsyncWebSocket): void
+}
+
 /**
- * An upgrade request that is neither a connection yet nor fully answered. Whichever way it ends, its socket does not outlive
- * it: an upgrade that ends as plain HTTP has its socket destroyed, for Node has let go of it and nobody else will.
+ * - `outside`: a hook, a not-found handler or an error handler has the request, and cannot accept it
+ * - `in-handler`: the handler of the route runs, and may accept or answer
+ * - `answering`: the handler has called `reply.send()`, whose hooks may still run
+ * - `answering-outside`: something else than the handler has called `reply.send()`
+ * - `handed-over`: the `ws` server has it, which may also answer by itself
+ * - `left`: other upgrade listeners have it
+ * - `accepted`: the socket is a connection, or belongs to a foreign plugin
+ * - `timed-out`, `app-closing`: we have ended it for this reason
  */
-export class PendingUpgrade implements ExchangeOwner {
-  /** Set by the call that accepts. */
+type State = 'outside' | 'in-handler' | 'answering' | 'answering-outside' | 'handed-over' | 'left' | 'accepted' | 'timed-out' | 'app-closing'
+
+/**
+ * An upgrade request until it is a connection or fully answered. However it ends, its socket does not outlive it: when it ends as
+ * plain HTTP the socket is destroyed, because Node no longer looks after it.
+ */
+export class UpgradeAttempt implements ExchangeOwner {
+  /** What the call that accepts asks for. */
   acceptance: Acceptance | undefined
   readonly #context: UpgradeContext
   readonly #exchange: RawExchange
-  readonly #onAccept: OnOpen
-  #log: FastifyBaseLogger // of the request, once there is one
-  #state: 'undecided' | 'left' | 'answered' | 'gone' | 'accepted' = 'undecided'
-  #request: FastifyRequest | undefined
-  #reply: FastifyReply | undefined // while the handler may accept
-  #opening: Promise<AsyncWebSocket> | undefined
-  #isAnswering = false // from `reply.send()` on, while its hooks run
-  #ticket: Ticket | undefined // once it was handed over to the server of `ws`, which may answer by itself
-  #failToOpen: ((error: Error) => void) | undefined
-  #refusal: unknown // why it was not accepted, the last time that was asked
-  #whyNot: (() => FastifyError) | undefined // set when we ended it ourselves
+  readonly #owner: AttemptOwner
+  #state: State = 'outside'
+  #reply: FastifyReply | undefined // as soon as Fastify has made it
+  #opening: Opening | undefined // as soon as it is to be accepted
+  #ticket: Ticket | undefined // as soon as it is admitted
+  #refusal: unknown // the last reason for which it was not accepted
 
-  constructor (context: UpgradeContext, exchange: RawExchange, onAccept: OnOpen) {
+  constructor (context: UpgradeContext, exchange: RawExchange, owner: AttemptOwner) {
+    const { raw, socket, head, response } = exchange
     this.#context = context
     this.#exchange = exchange
-    this.#log = context.log
-    this.#onAccept = onAccept
-    exchange.response.shouldKeepAlive = false
-    for (const neighbour of context.neighbours) this.#showTo(neighbour)
+    this.#owner = owner
+    response.shouldKeepAlive = false
+    for (const plugin of context.foreignPlugins) plugin.exposeSocket(raw, socket, head, () => this.#leaveHttp())
   }
 
-  /** To be called when the request was routed: by then most are accepted, and nothing of this is needed. */
+  /** To be called after routing: most upgrades are accepted by then and need none of this. */
   watch (): void {
-    if (this.#state === 'undecided') this.#exchange.watch(this)
+    if (this.#state !== 'accepted' && this.#state !== 'left') this.#exchange.watch(this)
   }
 
-  /** Returns whether the app goes on with it. Where it has no route and others listen too, the upgrade may be theirs. */
+  /** Returns whether the app goes on with it. Where the app has no route and the server has other listeners, it may be theirs. */
   requestOnStart (request: FastifyRequest, reply: FastifyReply): boolean {
     if (this.#exchange.isShared && request.is404) {
       reply.hijack()
@@ -77,220 +100,223 @@ export class PendingUpgrade implements ExchangeOwner {
     }
     const { send, callNotFound } = reply
     reply.send = (payload) => {
-      this.#isAnswering = true
+      this.#replyOnSend()
       return send.call(reply, payload)
     }
     reply.callNotFound = () => {
-      this.#reply = undefined
+      this.leaveHandler()
       return callNotFound.call(reply)
     }
-    this.#log = request.log
-    this.#request = request
-    request.ws = true // as `@fastify/websocket` has it
+    this.#reply = reply
+    request.ws = true // as `@fastify/websocket` sets it
     return true
   }
 
-  /** The handler runs: it may accept. */
-  handlerOnStart (reply: FastifyReply): void {
-    this.#reply = reply
+  /** The handler of the route starts, and may accept. */
+  enterHandler (): void {
+    if (this.#state === 'outside') this.#state = 'in-handler'
+    else if (this.#state === 'answering-outside') this.#state = 'answering'
   }
 
-  /** The handler has returned: what it returned is the answer, but for where the upgrade is accepted in the end. */
-  handlerOnReturn (value: unknown): unknown {
-    if (this.#whyNot !== undefined) return undefined
-    if (this.#opening === undefined) return value
-    return this.#opening.then((connection) => connection.handlerOnReturn(), () => value)
+  /** The handler has thrown: an error handler cannot accept any more. */
+  leaveHandler (): void {
+    if (this.#state === 'in-handler') this.#state = 'outside'
+    else if (this.#state === 'answering') this.#state = 'answering-outside'
   }
 
-  /** The same for a handler that returned no promise: where it has begun to accept, it is no answer. */
-  withoutPromise (value: unknown): unknown {
-    return this.#opening === undefined ? value : undefined
+  /** Set as soon as it is to be accepted. */
+  get opening (): Promise<AsyncWebSocket> | undefined {
+    return this.#opening?.promise
   }
 
-  handlerOnThrow (error: unknown): unknown {
-    this.#reply = undefined // an error handler cannot accept any more
-    if (this.#opening === undefined) return this.#rethrow(error)
-    return this.#opening.then((connection) => connection.handlerOnThrow(error), () => this.#rethrow(error))
+  /** Whether we have ended it, without the handler. */
+  get isEnded (): boolean {
+    return this.#state === 'timed-out' || this.#state === 'app-closing'
   }
 
-  /** Accepts it. After a refusal for what was asked, something else can be asked for. */
+  /** Whether an error only says that the client left, or that we have ended it. That was logged when it happened. */
+  isEndedBy (error: unknown): boolean {
+    return error instanceof errors.FST_WSA_CLIENT_GONE ||
+      (this.isEnded && (error as Partial<FastifyError> | null)?.code === this.#endError().code)
+  }
+
+  /** Accepts it. When the options are refused, the handler may call it again with others. */
   accept (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
-    if (this.#opening !== undefined) return this.#opening
+    if (this.#opening !== undefined) return this.#opening.promise
+    const { raw } = this.#exchange
     try {
-      this.#opening = this.#begin(request, options, onOpen)
-      return this.#opening
+      const reply = this.#assertAcceptable(request)
+      assertHandshake(raw)
+      const replyHeaders = reply.getHeaders() as OutgoingHttpHeaders // Fastify's type allows more than a header can be
+      this.acceptance = readAcceptOptions(options, raw.headers, replyHeaders)
     } catch (error) {
       this.#refusal = error
       return Promise.reject(error)
     }
+    this.#opening = new Opening()
+    const { origin } = request.headers
+    if (origin === undefined) this.#open(request, onOpen) // no browser sent it, so no page can misuse a user's cookies
+    else this.#openFrom(origin, request, onOpen)
+    return this.#opening.promise
   }
 
   /** The app is closing. */
   refuse (): void {
-    const { response } = this.#exchange
-    if (this.#state !== 'undecided' || this.#ticket !== undefined || this.#isAnswering || response.headersSent) return
-    this.#exchange.answerUnavailable(this.#end(() => new errors.FST_WSA_APP_CLOSING()))
+    if (this.#state !== 'outside' && this.#state !== 'in-handler') return
+    if (!this.#exchange.response.headersSent) this.#exchange.answerUnavailable(this.#end('app-closing'))
   }
 
-  /** `ws` found the handshake wanting. The request is as it was: it can be answered. */
-  refuseToOpen (error: Error): void {
-    this.#failToOpen?.(new errors.FST_WSA_BAD_HANDSHAKE(error.message))
+  /** `ws` found a fault in the handshake. Nothing was answered, so the handler can still answer. */
+  serverOnClientError (error: Error): void {
+    this.#fail(new errors.FST_WSA_BAD_HANDSHAKE(error.message))
   }
 
   exchangeOnTimeout (): true {
-    const { upgradeTimeout } = this.#context.settings
-    const error = this.#end(() => new errors.FST_WSA_UPGRADE_TIMEOUT(upgradeTimeout))
-    this.#log.info({ err: error }, 'websocket upgrade timed out')
+    this.#log.info({ err: this.#end('timed-out') }, 'websocket upgrade timed out')
     return true
   }
 
   exchangeOnAnswer (): void {
-    this.#state = 'answered'
     this.#publishRefusal()
   }
 
-  exchangeOnClose (): void {
-    const failToOpen = this.#failToOpen
-    this.#letGo()
-    if (this.#state !== 'undecided') return
-    this.#state = 'gone'
-    if (this.#whyNot === undefined) this.#log.info('websocket upgrade ended: the client left before it was answered')
-    failToOpen?.(new errors.FST_WSA_CLIENT_GONE())
+  exchangeOnClose (wasAnswered: boolean): void {
+    this.#ticket?.release()
+    if (wasAnswered) return
+    if (!this.isEnded) this.#log.info('websocket upgrade ended: the client left before it was answered')
+    if (this.#opening !== undefined) this.#fail(new errors.FST_WSA_CLIENT_GONE())
     this.#publishRefusal()
-    this.#exchange.raw.destroy?.() // aborts `request.signal`; a request that was injected is no stream
+    this.#exchange.raw.destroy?.() // aborts `request.signal`; a request of `injectWS` is no stream
   }
 
-  /** As if its listener had noted it. Its route asks for the head when it hands the socket to a `ws` server of its own. */
-  #showTo (neighbour: Neighbour): void {
-    const { raw, socket, head } = this.#exchange
-    Object.defineProperties(raw, {
-      [neighbour.socket]: { value: socket, configurable: true },
-      [neighbour.head]: {
-        get: () => {
-          this.#letGoOfHttp()
-          return head
-        },
-        configurable: true
-      }
-    })
-  }
-
-  #letGoOfHttp (): void {
-    const { response, socket } = this.#exchange
-    this.#state = 'accepted'
-    response.detachSocket(socket)
-    this.#letGo()
-  }
-
-  #assertUndecided (request: FastifyRequest): FastifyReply {
-    if (this.#whyNot !== undefined) throw this.#whyNot()
+  /** @returns the reply */
+  #assertAcceptable (request: FastifyRequest): FastifyReply {
+    if (this.isEnded) throw this.#endError()
     const reply = this.#reply
-    if (reply === undefined) throw notInHandler(request)
+    const isInHandler = this.#state !== 'outside' && this.#state !== 'answering-outside'
+    if (reply === undefined || !isInHandler) throw notInHandler(request)
     const { socket } = this.#exchange
-    if (this.#state === 'gone' || !socket.readable || !socket.writable) throw new errors.FST_WSA_CLIENT_GONE()
-    if (reply.sent || this.#isAnswering || reply.raw.headersSent) {
+    if (socket.destroyed || !socket.readable || !socket.writable) throw new errors.FST_WSA_CLIENT_GONE()
+    if (this.#state === 'answering' || reply.sent || reply.raw.headersSent) {
       throw new errors.FST_WSA_REPLY_ALREADY_SENT('open a WebSocket', `status ${reply.statusCode}`)
     }
     if (this.#context.collection.isClosing) throw new errors.FST_WSA_APP_CLOSING()
     return reply
   }
 
-  /** Checks what can be checked at once; what follows settles in any case. */
-  #begin (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
-    const reply = this.#assertUndecided(request)
-    assertHandshake(this.#exchange.raw)
-    const replyHeaders = reply.getHeaders() as OutgoingHttpHeaders // Fastify's type allows more than a header can be
-    const acceptance = this.acceptance = readAcceptOptions(options, this.#exchange.raw.headers, replyHeaders)
-    return new Promise((resolve, reject) => {
-      const fail = this.#failToOpen = (error: unknown) => {
-        this.#refusal = error
-        this.#failToOpen = undefined
-        reject(error)
-      }
-      const { origin } = request.headers
-      try {
-        if (origin === undefined) this.#open(request, acceptance, onOpen, resolve) // it is no browser, and none that a page could misuse
-        else this.#assertOrigin(origin, request).then(() => this.#open(request, acceptance, onOpen, resolve)).catch(fail)
-      } catch (error) {
-        fail(error)
-      }
-    })
+  async #openFrom (origin: string, request: FastifyRequest, onOpen: OnOpen): Promise<void> {
+    try {
+      if (await this.#context.settings.origin(origin, request) !== true) throw new errors.FST_WSA_ORIGIN_REFUSED(origin, request.host)
+    } catch (error) {
+      return this.#fail(error)
+    }
+    this.#open(request, onOpen)
   }
 
-  #open (request: FastifyRequest, { identifier }: Acceptance, onOpen: OnOpen, resolve: (connection: AsyncWebSocket) => void): void {
-    const reply = this.#assertUndecided(request) // time may have passed
-    const { server, admission } = this.#context
+  // `ws` calls back at once, or later where the app has given it a `verifyClient`, or never: then the socket closes
+  #open (request: FastifyRequest, onOpen: OnOpen): void {
     const { raw, socket, head } = this.#exchange
-    this.#ticket = admission.admit(identifier)
     try {
-      // It calls back at once, later (where the app gave it a `verifyClient`), or never: then the socket closes
-      server.handleUpgrade(raw, socket, head, (accepted) => {
-        resolve(this.#serverOnAccept(accepted as ObservedSocket, request, reply, identifier, onOpen)) // the server makes no other
+      const reply = this.#assertAcceptable(request) // again, because the check of the origin may have taken time
+      const acceptance = this.acceptance as Acceptance // `accept()` has read it
+      this.#ticket = this.#context.admission.admit(acceptance.identifier)
+      this.#state = 'handed-over'
+      this.#context.server.handleUpgrade(raw, socket, head, (accepted) => {
+        this.#serverOnAccept(accepted as ObservedSocket, request, reply, acceptance, onOpen) // the server makes no other
       })
     } catch (error) {
-      socket.destroy()
-      throw error
+      if (this.#ticket !== undefined) socket.destroy() // a listener of the server has thrown, and `ws` would leave the socket open
+      this.#fail(error)
     }
   }
 
-  async #assertOrigin (origin: string, request: FastifyRequest): Promise<void> {
-    if (await this.#context.settings.origin(origin, request) !== true) throw new errors.FST_WSA_ORIGIN_REFUSED(origin, request.host)
-  }
-
-  // A frame may have come with the handshake: whoever listens must do so before this returns
-  #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, identifier: string | null, onOpen: OnOpen): AsyncWebSocket {
+  #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, { identifier }: Acceptance, onOpen: OnOpen): void {
     reply.hijack()
     reply.send = (payload) => refuseToSend(request, reply, payload)
-    this.#letGoOfHttp()
-    const { server, settings, collection } = this.#context
-    const { raw, socket: transport } = this.#exchange
-    const connection = new AsyncWebSocket({
-      socket,
-      transport,
-      request,
-      settings,
-      identifier,
-      owner: collection
-    })
+    this.#leaveHttp()
+    const { settings, collection } = this.#context
+    const { socket: transport } = this.#exchange
+    this.#announce(new AsyncWebSocket({ socket, transport, request, settings, identifier, owner: collection }), onOpen)
+  }
+
+  /** Everybody learns in this order that it is open, before this returns: a frame may have come with the handshake. */
+  #announce (connection: AsyncWebSocket, onOpen: OnOpen): void {
+    const { server, collection } = this.#context
+    const { raw, response } = this.#exchange
     collection.add(connection)
-    this.#endResponseWith(connection)
-    this.#onAccept(connection)
-    server.emit('connection', socket, raw)
+    if (this.#context.hasResponseHooks) connection.closed.then(() => runResponseHooks(response))
+    if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // Fastify waits for it if the handler returned its reply
+    this.#owner.attemptOnAccept(connection)
+    server.emit('connection', connection.socket, raw)
     onOpen(connection)
     if (collection.isClosing) connection.drain()
-    return connection
+    this.#opening?.resolveWith(connection)
   }
 
-  #endResponseWith (connection: AsyncWebSocket): void {
-    const { response } = this.#exchange
-    if (this.#context.hasResponseHooks) connection.closed.then(() => runResponseHooks(response))
-    if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // a handler that has returned its reply waits for that
+  #leaveHttp (): void {
+    this.#state = 'accepted'
+    this.#ticket?.release()
+    this.#exchange.detachHttp()
   }
 
-  // Nobody can be told any more that the client left, or that we ended it: that was logged when it happened
-  #rethrow (error: unknown): undefined {
-    const isKnown = error instanceof errors.FST_WSA_CLIENT_GONE ||
-      (this.#whyNot !== undefined && (error as Partial<FastifyError> | null)?.code === this.#whyNot().code)
-    if (!isKnown) throw error
+  #replyOnSend (): void {
+    if (this.#state === 'outside') this.#state = 'answering-outside'
+    else if (this.#state === 'in-handler' || this.#state === 'handed-over') this.#state = 'answering'
   }
 
-  /** Whoever waits for the upgrade, or asks for it later, is told why there is none. */
-  #end (whyNot: () => FastifyError): FastifyError {
-    this.#whyNot = whyNot
-    this.#refusal = whyNot()
-    this.#failToOpen?.(whyNot())
-    return whyNot()
+  /** Each of those who learn of it gets an error of its own. */
+  #end (state: 'timed-out' | 'app-closing'): FastifyError {
+    this.#state = state
+    this.#refusal = this.#endError()
+    this.#opening?.fail(this.#endError())
+    return this.#endError()
+  }
+
+  #endError (): FastifyError {
+    return this.#state === 'timed-out'
+      ? new errors.FST_WSA_UPGRADE_TIMEOUT(this.#context.settings.upgradeTimeout)
+      : new errors.FST_WSA_APP_CLOSING()
+  }
+
+  #fail (error: unknown): void {
+    if (this.#opening?.fail(error) === true) this.#refusal = error
   }
 
   #publishRefusal (): void {
     if (this.#refusal === undefined || !diagnostics.refused.hasSubscribers) return
-    diagnostics.refused.publish({ request: this.#request, error: this.#refusal })
+    diagnostics.refused.publish({ request: this.#reply?.request, error: this.#refusal })
   }
 
-  #letGo (): void {
-    this.#failToOpen = undefined
-    this.#ticket?.release()
-    this.#exchange.unwatch()
+  get #log (): FastifyBaseLogger {
+    return this.#reply?.request.log ?? this.#context.log
+  }
+}
+
+/** The promise that `getWebSocketAsync()` returns. */
+class Opening {
+  readonly promise: Promise<AsyncWebSocket>
+  #resolve!: (connection: AsyncWebSocket) => void // both are set while the promise is made
+  #reject!: (error: unknown) => void
+  #isPending = true
+
+  constructor () {
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+  }
+
+  resolveWith (connection: AsyncWebSocket): void {
+    this.#isPending = false
+    this.#resolve(connection)
+  }
+
+  /** Returns whether it was pending. */
+  fail (error: unknown): boolean {
+    const wasPending = this.#isPending
+    this.#isPending = false
+    this.#reject(error)
+    return wasPending
   }
 }
 
@@ -302,11 +328,17 @@ function notInHandler ({ is404, routeOptions }: FastifyRequest): Error {
   return isTooEarly ? new errors.FST_WSA_ROUTE_TOO_EARLY(routeOptions.url) : new errors.FST_WSA_NOT_IN_HANDLER()
 }
 
-/** Frameworks send what a handler returned, such as NestJS, which then is `undefined`: that is no mistake. */
+/** Some frameworks, such as NestJS, send what a handler returned. If that is `undefined`, it is no mistake. */
 function refuseToSend (request: FastifyRequest, reply: FastifyReply, payload: unknown): FastifyReply {
   if (payload === undefined) {
     request.log.debug('an empty reply after the upgrade to a WebSocket was ignored')
     return reply
   }
   throw new errors.FST_WSA_REPLY_ALREADY_SENT('send a reply', 'the upgrade to a WebSocket')
+}
+
+/** Fastify runs the `onResponse` hooks, and logs "request completed", at this event. A response without a socket never emits it by itself. */
+function runResponseHooks (response: ServerResponse): void {
+  response.statusCode = 101
+  response.emit('finish')
 }

@@ -2,135 +2,91 @@ import { IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { finished } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
-import type { WebSocket, WebSocketServer } from 'ws'
-import { asksForWebSocket } from './handshake.js'
+import type { FirstRequests } from '../app/first-requests.js'
 import { logForeign } from '../base/log.js'
-import { observed } from '../connection/observed-socket.js'
-import { isTruncated, serveAsPlainHttp, socketBehind } from './plain-http.js'
 import type { UpgradeContext } from './attempt.js'
+import { HandlerRun } from './handler-run.js'
+import { asksForWebSocket } from './handshake.js'
+import { isTruncated, serveAsPlainHttp, socketBehind } from './plain-http.js'
 import { destroyOnError, isTaken, RawExchange, responseOn } from './raw-exchange.js'
-import { Upgrade } from './handler-run.js'
-
-/** Every upgrade request that was routed, by its raw request: noted on it, for a map of thousands costs more memory. */
-export class Upgrades {
-  readonly #key = Symbol('fastify-websocket-async.upgrade')
-
-  get (raw: IncomingMessage): Upgrade | undefined {
-    return noted(raw)[this.#key]
-  }
-
-  set (raw: IncomingMessage, upgrade: Upgrade): void {
-    noted(raw)[this.#key] = upgrade
-  }
-}
-
-function noted (raw: IncomingMessage): { [key: symbol]: Upgrade | undefined } {
-  return raw as unknown as { [key: symbol]: Upgrade | undefined } // nobody else has the key
-}
-
-type UpgradeListener = (raw: IncomingMessage, socket: Socket, head: Buffer) => void
 
 /**
  * The listener for an HTTP server's `upgrade` event. A request for a WebSocket goes through the app's router as any
- * request does; one for something else, such as h2c, is served as if it had not asked.
+ * request does. A request for something else, such as h2c, is served as if it had no Upgrade header.
  */
-export function upgradeListener (server: Server, context: UpgradeContext, route: Route): UpgradeListener {
-  return function serverOnUpgrade (raw: IncomingMessage, socket: Socket, head: Buffer): void {
-    if (!(raw instanceof IncomingMessage)) return takeInjected(context, route, raw, socket, head)
-    const isShared = server.listenerCount('upgrade') > 1
-    if (!isShared) return take(raw, socket, head, false)
-    // Other listeners, such as @fastify/http-proxy's, take what is theirs first, in whichever order we were registered
+export class UpgradeListener {
+  readonly #app: FastifyInstance
+  readonly #server: Server
+  readonly #context: UpgradeContext
+  readonly #firstRequests: FirstRequests
+
+  constructor (app: FastifyInstance, server: Server, context: UpgradeContext, firstRequests: FirstRequests) {
+    this.#app = app
+    this.#server = server
+    this.#context = context
+    this.#firstRequests = firstRequests
+  }
+
+  start (): void {
+    this.#server.on('upgrade', this.serverOnUpgrade)
+  }
+
+  stop (): void {
+    this.#server.off('upgrade', this.serverOnUpgrade)
+  }
+
+  readonly serverOnUpgrade = (raw: IncomingMessage, socket: Socket, head: Buffer): void => {
+    this.#firstRequests.forget(socket)
+    if (!(raw instanceof IncomingMessage)) return this.#takeInjected(raw, socket, head)
+    const isShared = this.#server.listenerCount('upgrade') > 1
+    if (!isShared) return this.#take(raw, socket, head, false)
+    // Other listeners, such as @fastify/http-proxy's, first take what is theirs, whether they were added before or after ours
     socket.on('error', destroyOnError)
     process.nextTick(() => {
-      if (!isTaken(raw, socket)) take(raw, socket, head, true)
+      if (!isTaken(raw, socket)) this.#take(raw, socket, head, true)
       if (!socket.destroyed) socket.off('error', destroyOnError)
     })
   }
 
-  function take (raw: IncomingMessage, stream: Socket, head: Buffer, isShared: boolean): void {
+  #take (raw: IncomingMessage, stream: Socket, head: Buffer, isShared: boolean): void {
     const socket = socketBehind(stream, raw)
     if (stream !== socket) stream.on('error', () => {}) // it repeats those of the socket
-    const exchange = new RawExchange(context, { raw, socket, head }, isShared)
+    const exchange = new RawExchange(this.#context, { raw, socket, head }, isShared)
     if (isTruncated(exchange)) {
       exchange.endInTurn(431)
     } else if (responseOn(socket) !== undefined) {
-      exchange.endInTurn() // the server was still answering requests before it, and answers no more after them
+      exchange.endInTurn() // the server still answers earlier requests of this connection, and after an upgrade it answers no others
     } else if (stream === socket && asksForWebSocket(raw)) {
       exchange.response.assignSocket(socket)
-      route(exchange)
+      this.#route(exchange)
     } else {
-      serveAsPlainHttp(server, exchange)
+      serveAsPlainHttp(this.#server, exchange)
     }
   }
-}
 
-type Route = (exchange: RawExchange) => void
+  /** Takes an upgrade that an `injectWS` made up: the request is no message of Node, and the socket no socket. */
+  #takeInjected (raw: IncomingMessage, socket: Socket, head: Buffer): void {
+    finished(socket, () => socket.destroy()) // unlike a net.Socket it does not close when both its sides have ended
+    const exchange = new RawExchange(this.#context, { raw, socket, head })
+    const { response } = exchange
+    response.assignSocket(socket)
+    response.once('prefinish', () => setImmediate(() => {
+      response.emit('finish') // on such a stream the response never emits it
+      socket.destroy()
+    }))
+    this.#route(exchange)
+  }
 
-/** Sends an upgrade request through the app's router. */
-export function upgradeRouter (app: FastifyInstance, upgrades: Upgrades, context: UpgradeContext): Route {
-  return function routeUpgrade (exchange) {
+  #route (exchange: RawExchange): void {
     const { raw, response, socket } = exchange
-    const upgrade = new Upgrade(context, exchange)
-    upgrades.set(raw, upgrade)
+    const run = new HandlerRun(this.#context, exchange)
     try {
-      app.routing(raw, response)
+      this.#app.routing(raw, response)
     } catch (error) {
-      logForeign(context.log, 'warn', { err: error }, 'websocket upgrade could not be routed')
+      logForeign(this.#context.log, 'warn', { err: error }, 'websocket upgrade could not be routed')
       if (response.headersSent) socket.destroy()
       else response.writeHead(500).end()
     }
-    upgrade.pending?.watch()
+    run.attempt?.watch()
   }
-}
-
-/** An upgrade made up by an `injectWS`: the request is no message of HTTP, the socket no socket. */
-function takeInjected (context: UpgradeContext, route: Route, raw: IncomingMessage, socket: Socket, head: Buffer): void {
-  finished(socket, () => socket.destroy()) // unlike a net.Socket it does not close when both its sides have ended
-  const exchange = new RawExchange(context, { raw, socket, head })
-  const { response } = exchange
-  response.assignSocket(socket)
-  response.once('prefinish', () => setImmediate(() => {
-    response.emit('finish') // there is none on such a stream
-    socket.destroy()
-  }))
-  route(exchange)
-}
-
-/**
- * Stands for the HTTP server before `@fastify/websocket`: that one would dispatch upgrades itself, and hears of none.
- * Only its `injectWS` speaks to it, and goes the way of all upgrades.
- */
-export function injectionServer (serverOnUpgrade: UpgradeListener): Server {
-  const ignore = () => {}
-  const emit = (_event: 'upgrade', ...upgrade: Parameters<UpgradeListener>) => serverOnUpgrade(...upgrade)
-  return { on: ignore, removeListener: ignore, emit } as unknown as Server // these three are all that is called
-}
-
-/** Lets each upgrade choose its subprotocol and its headers, and hear of a handshake that `ws` refuses. */
-export function joinServer (server: WebSocketServer, upgrades: Upgrades): void {
-  const { options } = server
-  options.WebSocket = observed(options.WebSocket as typeof WebSocket) // ws fills it in
-  chooseSubprotocol(options, (raw) => upgrades.get(raw)?.pending?.acceptance?.subprotocol)
-  server.on('headers', (lines, raw) => { lines.push(...upgrades.get(raw)?.pending?.acceptance?.headerLines ?? []) })
-  server.on('wsClientError', (error, _socket, raw) => { upgrades.get(raw)?.pending?.refuseToOpen(error) })
-}
-
-/**
- * Lets each upgrade choose its subprotocol. Others write to these options at any time, as graphql-ws does at its first client:
- * what they set chooses where the upgrade has not.
- */
-function chooseSubprotocol (options: WebSocketServer['options'], chosenBy: (raw: IncomingMessage) => string | false | undefined): void {
-  let others = options.handleProtocols
-  const handleProtocols: typeof others = (offered, raw) => chosenBy(raw) ?? (others ?? firstOffered)(offered, raw)
-  Object.defineProperty(options, 'handleProtocols', {
-    configurable: true,
-    enumerable: true,
-    get: () => handleProtocols,
-    set: (value: typeof others) => { others = value }
-  })
-}
-
-function firstOffered (offered: Set<string>): string | false {
-  const [first = false] = offered
-  return first
 }
