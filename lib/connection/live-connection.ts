@@ -1,8 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
-import { closeAskedFor, type CloseCause, type CloseInfo } from '../base/close.js'
-import { logForeign } from '../base/log.js'
+import type { CloseCause, CloseInfo } from '../base/close.js'
 import { Inbound, kOwner } from '../receive/inbound.js'
 import { Message } from '../receive/message.js'
 import type { Amount, ReceiveLimits } from '../receive/receive-limits.js'
@@ -287,20 +286,6 @@ export abstract class LiveConnection {
   /** @internal Whether something was thrown only because `ws.signal` has aborted. */
   isEndedBy (thrown: unknown): boolean {
     return this.#usedEnding?.isReasonOf(thrown) === true
-  }
-
-  /** @internal */
-  handlerOnReturn (): void {
-    if (this.isAwaited) this.closeWith(undefined, undefined, 'handler-returned')
-  }
-
-  /** @internal What a handler throws goes to the log; the peer is told no details. */
-  handlerOnThrow (error: unknown): void {
-    const asked = closeAskedFor(error)
-    const isFailure = asked === undefined && !this.isEndedBy(error)
-    this.closeWith(asked?.code ?? 1011, asked?.reason ?? '', 'handler-failed') // before the log: the peer need not wait for it
-    const message = asked === undefined ? 'websocket handler failed' : 'websocket handler closed the connection'
-    logForeign(this.request.log, isFailure ? 'error' : 'debug', { err: error }, message)
   }
 
   /** @internal The app is closing: it closes now where no work has begun, else when the handler returns. */
