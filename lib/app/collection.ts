@@ -56,12 +56,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
   /** @internal */
   constructor ({ keepAlive, pubsub, sendLimits }: Settings, log: FastifyBaseLogger) {
     super()
-<<<<<<< HEAD
     this.wheel = keepAlive && new TimerWheel(keepAlive.interval / 2)
-    this.#duplicateIdentifier = duplicateIdentifier
-=======
-    this.rounds = keepAlive && new Rounds(keepAlive.interval / 2)
->>>>>>> 645f570 (refactor: one object admits upgrades, and each admitted one holds a ticket)
     this.#log = log
     this.bus = pubsub && new Bus(pubsub, sendLimits.maxBufferedBytes, this, log)
     this.topics = new Topics(this.bus)

@@ -4,8 +4,10 @@ import { assertNames, badOption, durationOption, type Names } from '../base/vali
 import type { PubSub } from '../topics/bus.js'
 import { assertClose } from '../base/close.js'
 import type { KeepAliveOptions } from '../connection/keep-alive.js'
-import { originRule, type OriginOption, type OriginRule } from '../upgrade/origin.js'
 import type { ConnectionSettings } from '../connection/live-connection.js'
+import type { AdmissionLimits } from '../upgrade/admission.js'
+import type { UpgradeSettings } from '../upgrade/attempt.js'
+import { originRule, type OriginOption } from '../upgrade/origin.js'
 import { FRAMES_IN_A_READ, receiveLimits, type Amount } from '../receive/receive-limits.js'
 
 type UpstreamOptions = NonNullable<WebsocketPluginOptions['options']>
@@ -110,13 +112,9 @@ const KEEP_ALIVE_NAMES: Names<KeepAliveOptions> = { interval: true, timeout: tru
 
 const MARK_NAMES: Names<Amount> = { messages: true, bytes: true }
 
-/** The options with every default filled in. */
-export interface Settings extends ConnectionSettings {
-  readonly origin: OriginRule
-  readonly maxConnections: number
-  readonly duplicateIdentifier: 'replace' | 'reject'
+/** The options with every default filled in: the settings of each folder, which stand beside what uses them. */
+export interface Settings extends ConnectionSettings, UpgradeSettings, AdmissionLimits {
   readonly pubsub: PubSub | null
-  readonly upgradeTimeout: number
   readonly shutdown: Readonly<{ code: number, reason: string, grace: number, timeout: number, spread: number }>
   readonly errorHandler: WebsocketPluginOptions['errorHandler'] | undefined
   readonly preClose: WebsocketPluginOptions['preClose'] | undefined

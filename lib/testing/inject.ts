@@ -3,9 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import { assertOptions, invalidArgument, type Names } from '../base/validation.js'
 import { isHeaderField, isToken } from '../base/http.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
-import type { ConnectionOwner } from '../connection/live-connection.js'
+import type { ConnectionOwner, ConnectionParts } from '../connection/live-connection.js'
 import { observed, type ObservedSocket } from '../connection/observed-socket.js'
-import type { Settings } from '../plugin/options.js'
 import { streamPair, type StreamEnd } from './stream-pair.js'
 
 export interface InjectOptions {
@@ -18,6 +17,9 @@ export interface InjectOptions {
 }
 
 const OPTIONS: Names<InjectOptions> = { headers: true, subprotocols: true, remoteAddress: true }
+
+/** What a client needs: the settings of a connection, with the `closeTimeout` of the server. */
+type ClientSettings = ConnectionParts['settings']
 
 /** The server answered HTTP instead of accepting the upgrade. */
 export class InjectRefusedError extends Error {
@@ -48,7 +50,7 @@ export class InjectedWebSocket extends AsyncWebSocket {
   readonly #stream: StreamEnd
 
   /** @internal */
-  constructor (socket: ObservedSocket, stream: StreamEnd, settings: Settings) {
+  constructor (socket: ObservedSocket, stream: StreamEnd, settings: ClientSettings) {
     super({ socket, transport: stream, request: undefined as never, settings, identifier: null, owner: NOBODY })
     this.#stream = stream
     this.startReceiving()
@@ -79,10 +81,10 @@ export class InjectedWebSocket extends AsyncWebSocket {
 const NOBODY: ConnectionOwner = { isClosing: false, wheel: null, topics: null, delete () {}, dropped () {} }
 
 /** `app.injectWebSocketAsync` */
-export function injectInto (app: FastifyInstance, server: Server, settings: Settings) {
+export function injectInto (app: FastifyInstance, server: Server, settings: ClientSettings) {
   // What the server of `ws` makes connections of is its class, with our events: their common base connects as well
   const Client = observed(Object.getPrototypeOf(app.websocketServer.options.WebSocket))
-  const clientSettings: Settings = { ...settings, keepAlive: null, receiveTimeout: Infinity }
+  const clientSettings: ClientSettings = { ...settings, keepAlive: null, receiveTimeout: Infinity }
 
   return async function injectWebSocketAsync (path: string, options: InjectOptions = {}): Promise<InjectedWebSocket> {
     assertOptions(options, OPTIONS, '{ headers: {} }')
