@@ -7,9 +7,9 @@ import type { WebSocket, WebSocketServer } from 'ws'
 import { errors } from '../base/errors.js'
 import { observed } from '../connection/observed-socket.js'
 import type { ForeignPlugin } from '../upgrade/attempt.js'
-import { upgradeOf } from '../upgrade/handler-run.js'
+import { awaitableHandler, upgradeOf } from '../upgrade/handler-run.js'
 import type { Settings } from './options.js'
-import { awaitableHandler, eventHandler, markAwaitable } from './routes.js'
+import { eventHandler, markAwaitable } from './routes.js'
 
 /** A listener for the `upgrade` event of a server. */
 type ServerOnUpgrade = (raw: IncomingMessage, socket: Socket, head: Buffer) => void

@@ -33,6 +33,7 @@ export class Admission {
    * @throws FST_WSA_TOO_MANY_CONNECTIONS, FST_WSA_DUPLICATE_IDENTIFIER
    */
   admit (identifier: string | null): Ticket {
+    const ticket = new Ticket(this, identifier)
     const { maxConnections, duplicateIdentifier } = this.#limits
     if (this.#connections.size + this.#accepting >= maxConnections) throw new errors.FST_WSA_TOO_MANY_CONNECTIONS(maxConnections)
     if (identifier !== null) {
@@ -40,7 +41,7 @@ export class Admission {
       this.#heldIdentifiers.add(identifier)
     }
     this.#accepting++
-    return new Ticket(this, identifier)
+    return ticket
   }
 
   /** For the ticket alone: everybody else releases the ticket. */

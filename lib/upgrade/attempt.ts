@@ -43,35 +43,44 @@ export interface UpgradeContext {
 /** Called with the connection as soon as there is one. It has to attach its listeners before it returns. */
 export type OnOpen = (connection: AsyncWebSocket) => void
 
-/** Learns that an attempt has succeeded. */
+/** Runs the handler that may accept. */
 export interface AttemptOwner {
+  /** Whether the handler of the route has the request. If not, a hook, a not-found handler or an error handler has it. */
+  readonly isInHandler: boolean
   attemptOnAccept (connection: AsyncWebSocket): void
 }
 
 /**
- * - `outside`: a hook, a not-found handler or an error handler has the request, and cannot accept it
- * - `in-handler`: the handler of the route runs, and may accept or answer
- * - `answering`: the handler has called `reply.send()`, whose hooks may still run
- * - `answering-outside`: something else than the handler has called `reply.send()`
+ * - `undecided`: it may still be accepted or answered
+ * - `answering`: `reply.send()` was called, and its hooks may still run
  * - `handed-over`: the `ws` server has it, which may also answer by itself
  * - `left`: other upgrade listeners have it
  * - `accepted`: the socket is a connection, or belongs to a foreign plugin
  * - `timed-out`, `app-closing`: we have ended it for this reason
  */
-type State = 'outside' | 'in-handler' | 'answering' | 'answering-outside' | 'handed-over' | 'left' | 'accepted' | 'timed-out' | 'app-closing'
+type State = 'undecided' | 'answering' | 'handed-over' | 'left' | 'accepted' | 'timed-out' | 'app-closing'
+
+/** The promise of `getWebSocketAsync()`, with what settles it. */
+interface Opening {
+  readonly promise: Promise<AsyncWebSocket>
+  readonly resolve: (connection: AsyncWebSocket) => void
+  readonly reject: (error: unknown) => void
+  hasFailed: boolean
+}
 
 /**
  * An upgrade request until it is a connection or fully answered. However it ends, its socket does not outlive it: when it ends as
  * plain HTTP the socket is destroyed, because Node no longer looks after it.
  */
 export class UpgradeAttempt implements ExchangeOwner {
+  readonly exchange: RawExchange
+  /** Set as soon as Fastify has made it. */
+  reply: FastifyReply | undefined
   /** What the call that accepts asks for. */
   acceptance: Acceptance | undefined
   readonly #context: UpgradeContext
-  readonly #exchange: RawExchange
   readonly #owner: AttemptOwner
-  #state: State = 'outside'
-  #reply: FastifyReply | undefined // as soon as Fastify has made it
+  #state: State = 'undecided'
   #opening: Opening | undefined // as soon as it is to be accepted
   #ticket: Ticket | undefined // as soon as it is admitted
   #refusal: unknown // the last reason for which it was not accepted
@@ -79,7 +88,7 @@ export class UpgradeAttempt implements ExchangeOwner {
   constructor (context: UpgradeContext, exchange: RawExchange, owner: AttemptOwner) {
     const { raw, socket, head, response } = exchange
     this.#context = context
-    this.#exchange = exchange
+    this.exchange = exchange
     this.#owner = owner
     response.shouldKeepAlive = false
     for (const plugin of context.foreignPlugins) plugin.exposeSocket(raw, socket, head, () => this.#leaveHttp())
@@ -87,41 +96,18 @@ export class UpgradeAttempt implements ExchangeOwner {
 
   /** To be called after routing: most upgrades are accepted by then and need none of this. */
   watch (): void {
-    if (this.#state !== 'accepted' && this.#state !== 'left') this.#exchange.watch(this)
+    if (this.#state !== 'accepted' && this.#state !== 'left') this.exchange.watch(this)
   }
 
-  /** Returns whether the app goes on with it. Where the app has no route and the server has other listeners, it may be theirs. */
-  requestOnStart (request: FastifyRequest, reply: FastifyReply): boolean {
-    if (this.#exchange.isShared && request.is404) {
-      reply.hijack()
-      this.#state = 'left'
-      this.#exchange.leaveToOthers()
-      return false
-    }
-    const { send, callNotFound } = reply
-    reply.send = (payload) => {
-      this.#replyOnSend()
-      return send.call(reply, payload)
-    }
-    reply.callNotFound = () => {
-      this.leaveHandler()
-      return callNotFound.call(reply)
-    }
-    this.#reply = reply
-    request.ws = true // as `@fastify/websocket` sets it
-    return true
+  /** The app has no route for it, and the server has other listeners: it may be theirs. */
+  leaveToOthers (reply: FastifyReply): void {
+    reply.hijack()
+    this.#state = 'left'
+    this.exchange.leaveToOthers()
   }
 
-  /** The handler of the route starts, and may accept. */
-  enterHandler (): void {
-    if (this.#state === 'outside') this.#state = 'in-handler'
-    else if (this.#state === 'answering-outside') this.#state = 'answering'
-  }
-
-  /** The handler has thrown: an error handler cannot accept any more. */
-  leaveHandler (): void {
-    if (this.#state === 'in-handler') this.#state = 'outside'
-    else if (this.#state === 'answering') this.#state = 'answering-outside'
+  replyOnSend (): void {
+    if (this.#state === 'undecided' || this.#state === 'handed-over') this.#state = 'answering'
   }
 
   /** Set as soon as it is to be accepted. */
@@ -143,7 +129,7 @@ export class UpgradeAttempt implements ExchangeOwner {
   /** Accepts it. When the options are refused, the handler may call it again with others. */
   accept (request: FastifyRequest, options: AcceptOptions | undefined, onOpen: OnOpen): Promise<AsyncWebSocket> {
     if (this.#opening !== undefined) return this.#opening.promise
-    const { raw } = this.#exchange
+    const { raw } = this.exchange
     try {
       const reply = this.#assertAcceptable(request)
       assertHandshake(raw)
@@ -153,7 +139,7 @@ export class UpgradeAttempt implements ExchangeOwner {
       this.#refusal = error
       return Promise.reject(error)
     }
-    this.#opening = new Opening()
+    this.#opening = createOpening()
     const { origin } = request.headers
     if (origin === undefined) this.#open(request, onOpen) // no browser sent it, so no page can misuse a user's cookies
     else this.#openFrom(origin, request, onOpen)
@@ -162,8 +148,8 @@ export class UpgradeAttempt implements ExchangeOwner {
 
   /** The app is closing. */
   refuse (): void {
-    if (this.#state !== 'outside' && this.#state !== 'in-handler') return
-    if (!this.#exchange.response.headersSent) this.#exchange.answerUnavailable(this.#end('app-closing'))
+    if (this.#state !== 'undecided' || this.exchange.response.headersSent) return
+    this.exchange.answerUnavailable(this.#end('app-closing'))
   }
 
   /** `ws` found a fault in the handshake. Nothing was answered, so the handler can still answer. */
@@ -186,16 +172,15 @@ export class UpgradeAttempt implements ExchangeOwner {
     if (!this.isEnded) this.#log.info('websocket upgrade ended: the client left before it was answered')
     if (this.#opening !== undefined) this.#fail(new errors.FST_WSA_CLIENT_GONE())
     this.#publishRefusal()
-    this.#exchange.raw.destroy?.() // aborts `request.signal`; a request of `injectWS` is no stream
+    this.exchange.raw.destroy?.() // aborts `request.signal`; a request of `injectWS` is no stream
   }
 
   /** @returns the reply */
   #assertAcceptable (request: FastifyRequest): FastifyReply {
     if (this.isEnded) throw this.#endError()
-    const reply = this.#reply
-    const isInHandler = this.#state !== 'outside' && this.#state !== 'answering-outside'
-    if (reply === undefined || !isInHandler) throw notInHandler(request)
-    const { socket } = this.#exchange
+    const reply = this.reply
+    if (reply === undefined || !this.#owner.isInHandler) throw notInHandler(request)
+    const { socket } = this.exchange
     if (socket.destroyed || !socket.readable || !socket.writable) throw new errors.FST_WSA_CLIENT_GONE()
     if (this.#state === 'answering' || reply.sent || reply.raw.headersSent) {
       throw new errors.FST_WSA_REPLY_ALREADY_SENT('open a WebSocket', `status ${reply.statusCode}`)
@@ -215,7 +200,7 @@ export class UpgradeAttempt implements ExchangeOwner {
 
   // `ws` calls back at once, or later where the app has given it a `verifyClient`, or never: then the socket closes
   #open (request: FastifyRequest, onOpen: OnOpen): void {
-    const { raw, socket, head } = this.#exchange
+    const { raw, socket, head } = this.exchange
     try {
       const reply = this.#assertAcceptable(request) // again, because the check of the origin may have taken time
       const acceptance = this.acceptance as Acceptance // `accept()` has read it
@@ -230,45 +215,35 @@ export class UpgradeAttempt implements ExchangeOwner {
     }
   }
 
+  /** Everybody learns in this order that it is open, before this returns: a frame may have come with the handshake. */
   #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, { identifier }: Acceptance, onOpen: OnOpen): void {
+    const { server, settings, collection, hasResponseHooks } = this.#context
+    const { raw, socket: transport, response } = this.exchange
     reply.hijack()
     reply.send = (payload) => refuseToSend(request, reply, payload)
     this.#leaveHttp()
-    const { settings, collection } = this.#context
-    const { socket: transport } = this.#exchange
-    this.#announce(new AsyncWebSocket({ socket, transport, request, settings, identifier, owner: collection }), onOpen)
-  }
-
-  /** Everybody learns in this order that it is open, before this returns: a frame may have come with the handshake. */
-  #announce (connection: AsyncWebSocket, onOpen: OnOpen): void {
-    const { server, collection } = this.#context
-    const { raw, response } = this.#exchange
+    const connection = new AsyncWebSocket({ socket, transport, request, settings, identifier, owner: collection })
     collection.add(connection)
-    if (this.#context.hasResponseHooks) connection.closed.then(() => runResponseHooks(response))
+    if (hasResponseHooks) connection.closed.then(() => runResponseHooks(response))
     if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // Fastify waits for it if the handler returned its reply
     this.#owner.attemptOnAccept(connection)
-    server.emit('connection', connection.socket, raw)
+    server.emit('connection', socket, raw)
     onOpen(connection)
     if (collection.isClosing) connection.drain()
-    this.#opening?.resolveWith(connection)
+    this.#opening?.resolve(connection)
   }
 
   #leaveHttp (): void {
     this.#state = 'accepted'
     this.#ticket?.release()
-    this.#exchange.detachHttp()
-  }
-
-  #replyOnSend (): void {
-    if (this.#state === 'outside') this.#state = 'answering-outside'
-    else if (this.#state === 'in-handler' || this.#state === 'handed-over') this.#state = 'answering'
+    this.exchange.detachHttp()
   }
 
   /** Each of those who learn of it gets an error of its own. */
   #end (state: 'timed-out' | 'app-closing'): FastifyError {
     this.#state = state
     this.#refusal = this.#endError()
-    this.#opening?.fail(this.#endError())
+    if (this.#opening !== undefined) failOpening(this.#opening, this.#endError())
     return this.#endError()
   }
 
@@ -279,45 +254,34 @@ export class UpgradeAttempt implements ExchangeOwner {
   }
 
   #fail (error: unknown): void {
-    if (this.#opening?.fail(error) === true) this.#refusal = error
+    if (this.#opening === undefined || this.#opening.hasFailed) return
+    failOpening(this.#opening, error)
+    this.#refusal = error
   }
 
   #publishRefusal (): void {
     if (this.#refusal === undefined || !diagnostics.refused.hasSubscribers) return
-    diagnostics.refused.publish({ request: this.#reply?.request, error: this.#refusal })
+    diagnostics.refused.publish({ request: this.reply?.request, error: this.#refusal })
   }
 
   get #log (): FastifyBaseLogger {
-    return this.#reply?.request.log ?? this.#context.log
+    return this.reply?.request.log ?? this.#context.log
   }
 }
 
-/** The promise that `getWebSocketAsync()` returns. */
-class Opening {
-  readonly promise: Promise<AsyncWebSocket>
-  #resolve!: (connection: AsyncWebSocket) => void // both are set while the promise is made
-  #reject!: (error: unknown) => void
-  #isPending = true
+function createOpening (): Opening {
+  let resolve!: Opening['resolve'] // the promise sets both at once
+  let reject!: Opening['reject']
+  const promise = new Promise<AsyncWebSocket>((_resolve, _reject) => {
+    resolve = _resolve
+    reject = _reject
+  })
+  return { promise, resolve, reject, hasFailed: false }
+}
 
-  constructor () {
-    this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve
-      this.#reject = reject
-    })
-  }
-
-  resolveWith (connection: AsyncWebSocket): void {
-    this.#isPending = false
-    this.#resolve(connection)
-  }
-
-  /** Returns whether it was pending. */
-  fail (error: unknown): boolean {
-    const wasPending = this.#isPending
-    this.#isPending = false
-    this.#reject(error)
-    return wasPending
-  }
+function failOpening (opening: Opening, error: unknown): void {
+  opening.hasFailed = true
+  opening.reject(error)
 }
 
 /** Marks the routes whose handlers can accept. */

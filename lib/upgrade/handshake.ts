@@ -5,15 +5,6 @@ import { isToken } from '../base/http.js'
 const KEY = /^[+/0-9A-Za-z]{22}==$/
 
 /**
- * Whether a request with an Upgrade header asks for a WebSocket and for nothing else. If not, a server may ignore the header
- * (RFC 9110, section 7.8), and in HTTP/1.0 it has to. A request with a body is excluded, because `ws` would read the body as frames.
- */
-export function asksForWebSocket ({ method, httpVersion, headers }: IncomingMessage): boolean {
-  return method === 'GET' && httpVersion === '1.1' && headers.upgrade?.toLowerCase() === 'websocket' &&
-    headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
-}
-
-/**
  * Checks the client's opening handshake (RFC 6455, section 4.2.1; RFC 9112, section 3.2 for Host).
  * @throws FST_WSA_BAD_HANDSHAKE, FST_WSA_UNSUPPORTED_VERSION
  */

@@ -3,12 +3,10 @@ import type { Socket } from 'node:net'
 import { finished } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { FirstRequests } from '../app/first-requests.js'
-import { logForeign } from '../base/log.js'
 import type { UpgradeContext } from './attempt.js'
-import { HandlerRun } from './handler-run.js'
-import { asksForWebSocket } from './handshake.js'
-import { isTruncated, serveAsPlainHttp, socketBehind } from './plain-http.js'
-import { destroyOnError, isTaken, RawExchange, responseOn } from './raw-exchange.js'
+import { routeUpgrade } from './handler-run.js'
+import { serveAsPlainHttp } from './plain-http.js'
+import { asksForWebSocket, destroyOnError, isTaken, isTruncated, RawExchange, responseOn, socketBehind } from './raw-exchange.js'
 
 /**
  * The listener for an HTTP server's `upgrade` event. A request for a WebSocket goes through the app's router as any
@@ -36,8 +34,12 @@ export class UpgradeListener {
   }
 
   readonly serverOnUpgrade = (raw: IncomingMessage, socket: Socket, head: Buffer): void => {
+    if (raw instanceof IncomingMessage) this.#takeUnlessTaken(raw, socket, head)
+    else this.#takeInjected(raw, socket, head)
     this.#firstRequests.forget(socket)
-    if (!(raw instanceof IncomingMessage)) return this.#takeInjected(raw, socket, head)
+  }
+
+  #takeUnlessTaken (raw: IncomingMessage, socket: Socket, head: Buffer): void {
     const isShared = this.#server.listenerCount('upgrade') > 1
     if (!isShared) return this.#take(raw, socket, head, false)
     // Other listeners, such as @fastify/http-proxy's, first take what is theirs, whether they were added before or after ours
@@ -52,13 +54,13 @@ export class UpgradeListener {
     const socket = socketBehind(stream, raw)
     if (stream !== socket) stream.on('error', () => {}) // it repeats those of the socket
     const exchange = new RawExchange(this.#context, { raw, socket, head }, isShared)
-    if (isTruncated(exchange)) {
+    if (isTruncated(raw, socket)) {
       exchange.endInTurn(431)
     } else if (responseOn(socket) !== undefined) {
       exchange.endInTurn() // the server still answers earlier requests of this connection, and after an upgrade it answers no others
     } else if (stream === socket && asksForWebSocket(raw)) {
       exchange.response.assignSocket(socket)
-      this.#route(exchange)
+      routeUpgrade(this.#app, this.#context, exchange)
     } else {
       serveAsPlainHttp(this.#server, exchange)
     }
@@ -74,19 +76,6 @@ export class UpgradeListener {
       response.emit('finish') // on such a stream the response never emits it
       socket.destroy()
     }))
-    this.#route(exchange)
-  }
-
-  #route (exchange: RawExchange): void {
-    const { raw, response, socket } = exchange
-    const run = new HandlerRun(this.#context, exchange)
-    try {
-      this.#app.routing(raw, response)
-    } catch (error) {
-      logForeign(this.#context.log, 'warn', { err: error }, 'websocket upgrade could not be routed')
-      if (response.headersSent) socket.destroy()
-      else response.writeHead(500).end()
-    }
-    run.attempt?.watch()
+    routeUpgrade(this.#app, this.#context, exchange)
   }
 }

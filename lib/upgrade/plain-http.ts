@@ -2,13 +2,7 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { isToken } from '../base/http.js'
-import type { RawExchange } from './raw-exchange.js'
-
-/** How many entries of `rawHeaders` Node keeps where the server does not say. */
-const MAX_ENTRIES = 2000
-
-/** Node 26 reads the body of an upgrade request; before, the body came with whatever follows the head. */
-const READS_BODIES = Number.parseInt(process.versions.node) >= 26
+import { MAX_RAW_HEADERS, READS_BODIES, serverOf, type RawExchange } from './raw-exchange.js'
 
 const NOTHING = Buffer.alloc(0)
 const CRLF = Buffer.from('\r\n')
@@ -29,23 +23,6 @@ export function serveAsPlainHttp (server: Server, exchange: RawExchange): void {
   else giveBack(server, socket, Buffer.concat([headWithoutUpgrade(raw), bodyBefore(raw), head]))
 }
 
-/** The socket of a request. While Node 26 still reads the body, it gives a stream in its place, of what follows the body. */
-export function socketBehind (stream: Socket, { complete, socket }: IncomingMessage): Socket {
-  return READS_BODIES && !complete ? socket : stream
-}
-
-/** Node drops the headers past a limit: what was dropped may say how long the body is. */
-export function isTruncated ({ raw: { rawHeaders }, socket }: RawExchange): boolean {
-  const maxHeadersCount = serverOf(socket)?.maxHeadersCount // not on an HTTP/2 server that allows HTTP/1
-  const limit = typeof maxHeadersCount === 'number' ? maxHeadersCount * 2 : MAX_ENTRIES
-  return limit > 0 && rawHeaders.length >= limit
-}
-
-/** The server that accepted the connection. For `localhost` Fastify opens a second one, which passes its upgrades on to the first. */
-function serverOf (socket: Socket): Server | undefined {
-  return (socket as { server?: Server }).server // Node sets it when the connection is made
-}
-
 function giveBack (server: Server, socket: Socket, bytes: Buffer): void {
   socket.unshift(bytes)
   const owner = serverOf(socket) ?? server
@@ -60,7 +37,7 @@ const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 function isCertain (raw: IncomingMessage): boolean {
   const { method = '', url = '', httpVersion, rawHeaders } = raw
   return METHOD.test(method) && TARGET.test(url) && /^1\.[01]$/.test(httpVersion) &&
-    rawHeaders.length < MAX_ENTRIES && // the limit may have been another when the connection was made
+    rawHeaders.length < MAX_RAW_HEADERS && // the limit may have been another when the connection was made
     rawHeaders.every((text, i) => i % 2 === 0 ? isToken(text) : VALUE.test(text)) &&
     isFramed(raw)
 }

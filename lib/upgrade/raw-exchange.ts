@@ -1,4 +1,4 @@
-import { ServerResponse, STATUS_CODES, type IncomingMessage } from 'node:http'
+import { ServerResponse, STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Shutdown } from '../app/shutdown.js'
 
@@ -7,6 +7,38 @@ export interface UpgradeRequest {
   readonly raw: IncomingMessage
   readonly socket: Socket
   readonly head: Buffer
+}
+
+/** How many entries `rawHeaders` has at most, unless the server says otherwise. */
+export const MAX_RAW_HEADERS = 2000
+
+/** Since Node 26 the body of an upgrade request is read as any body is. Before, it came with what follows the head. */
+export const READS_BODIES = Number.parseInt(process.versions.node) >= 26
+
+/** The socket of an upgrade request. While Node 26 still reads the body, the listener gets another stream, of what follows the body. */
+export function socketBehind (stream: Socket, { complete, socket }: IncomingMessage): Socket {
+  return READS_BODIES && !complete ? socket : stream
+}
+
+/** The server that accepted the connection. For `localhost` Fastify opens a second server, which passes its upgrades on to the first. */
+export function serverOf (socket: Socket): Server | undefined {
+  return (socket as { server?: Server }).server // Node sets it when the connection is made
+}
+
+/** Whether Node may have dropped headers, as it does past a limit. Those may have said how long the body is. */
+export function isTruncated ({ rawHeaders }: IncomingMessage, socket: Socket): boolean {
+  const maxHeadersCount = serverOf(socket)?.maxHeadersCount // an HTTP/2 server that allows HTTP/1 has none
+  const limit = typeof maxHeadersCount === 'number' ? maxHeadersCount * 2 : MAX_RAW_HEADERS
+  return limit > 0 && rawHeaders.length >= limit
+}
+
+/**
+ * Whether a request with an Upgrade header asks for a WebSocket and for nothing else. If not, a server may ignore the header
+ * (RFC 9110, section 7.8), and in HTTP/1.0 it has to. A request with a body is excluded, because `ws` would read the body as frames.
+ */
+export function asksForWebSocket ({ method, httpVersion, headers }: IncomingMessage): boolean {
+  return method === 'GET' && httpVersion === '1.1' && headers.upgrade?.toLowerCase() === 'websocket' &&
+    headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
 }
 
 /** Decides how an exchange ends while it is watched. */
