@@ -1,9 +1,10 @@
 import type { Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { closeFor } from './lib/app/awaited-close.js'
+import { closeWithoutDeadlock } from './lib/app/close-without-deadlock.js'
 import { WebSocketCollection } from './lib/app/collection.js'
 import { FirstRequests } from './lib/app/first-requests.js'
+import { Lifecycle } from './lib/app/lifecycle.js'
 import { Shutdown, withoutFailing } from './lib/app/shutdown.js'
 import type { AsyncWebSocket } from './lib/connection/async-web-socket.js'
 import { readOptions, type WebSocketAsyncOptions } from './lib/plugin/options.js'
@@ -62,8 +63,9 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   const settings = readOptions(options, bodyLimit)
   const server = (settings.server.server ?? app.server) as Server // Fastify's type leaves the kind of server open
   claim(app, server)
-  const collection = new WebSocketCollection(settings, app.log)
-  const shutdown = new Shutdown(collection, settings, app.log)
+  const lifecycle = new Lifecycle()
+  const collection = new WebSocketCollection(settings, lifecycle, app.log)
+  const shutdown = new Shutdown(lifecycle, settings.shutdown, app.log)
   const firstRequests = new FirstRequests(app.server as Server) // a server of the application's own stays open when the app closes, with its clients
 
   if (settings.preClose !== undefined) app.addHook('preClose', withoutFailing(settings.preClose, app.log)) // first, while all clients are connected
@@ -79,7 +81,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
     settings,
     admission: new Admission(settings, collection),
     collection,
-    shutdown,
+    lifecycle,
     log: app.log
   }
   const listener = new UpgradeListener(app, server, context, firstRequests)
@@ -90,7 +92,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
     context.hasResponseHooks = hasResponseHooks(app)
   })
   app.addHook('onClose', async () => { listener.stop() }) // no sooner: until then it answers 503
-  app.close = closeFor(app, shutdown)
+  app.close = closeWithoutDeadlock(app, lifecycle)
   app.decorate('webSockets', collection)
   app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
 }

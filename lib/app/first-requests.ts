@@ -3,9 +3,9 @@ import { Server as HttpsServer } from 'node:https'
 import type { Duplex } from 'node:stream'
 
 /**
- * Connections on which no request head has arrived as a whole. Node counts them as active, so a server that closes waits for
- * them as long as its `headersTimeout` allows. What they want, such as an upgrade, is not known yet, and a server that closes
- * would refuse it.
+ * The TCP connections on which no complete request head has arrived yet. Node counts them as active, so a server that closes
+ * waits for them up to its `headersTimeout`. They are not closed at once, because the first request may be on its way, and the
+ * client should get its answer: an upgrade gets 503.
  */
 export class FirstRequests {
   readonly #server: HttpServer
@@ -18,7 +18,7 @@ export class FirstRequests {
     this.#socketOnClose = function () { forget(this) }
   }
 
-  /** HTTP/2 is left alone: it has many requests on one connection, and closes that in a way of its own. */
+  /** Does nothing for an HTTP/2 server: its connections carry many requests, and it closes them in its own way. */
   watch (): void {
     const server: unknown = this.#server // its type stands for every kind of server
     if (!(server instanceof HttpServer || server instanceof HttpsServer)) return
@@ -26,19 +26,19 @@ export class FirstRequests {
     server.on('request', ({ socket }) => this.forget(socket))
   }
 
-  /** The first request of the connection is there. */
+  /** To be called when the first request of the connection has arrived. */
   forget (socket: Duplex): void {
     if (this.#waiting.delete(socket)) socket.off('close', this.#socketOnClose)
   }
 
-  /** Disconnects those that are left after `delay` ms, unless the server has closed by then. */
+  /** Destroys the connections that are still waiting after `delay` ms, unless the server has closed by then. */
   destroyIn (delay: number): void {
     const timer = setTimeout(() => { for (const socket of this.#waiting) socket.destroy() }, delay).unref()
     this.#server.once('close', () => clearTimeout(timer))
   }
 
   #add (socket: Duplex): void {
-    if (this.#waiting.has(socket)) return // it is handed to the server once more
+    if (this.#waiting.has(socket)) return // a socket can be given to the server again, as for h2c
     this.#waiting.add(socket)
     socket.on('close', this.#socketOnClose)
   }

@@ -4,6 +4,7 @@ import { assertNames, badOption, durationOption, type Names } from '../base/vali
 import type { PubSub } from '../topics/bus.js'
 import { assertClose } from '../base/close.js'
 import type { KeepAliveOptions } from '../connection/keep-alive.js'
+import type { ShutdownSettings } from '../app/shutdown.js'
 import type { ConnectionSettings } from '../connection/live-connection.js'
 import type { AdmissionLimits } from '../upgrade/admission.js'
 import type { UpgradeSettings } from '../upgrade/attempt.js'
@@ -115,7 +116,7 @@ const MARK_NAMES: Names<Amount> = { messages: true, bytes: true }
 /** The options with every default filled in: the settings of each folder, which stand beside what uses them. */
 export interface Settings extends ConnectionSettings, UpgradeSettings, AdmissionLimits {
   readonly pubsub: PubSub | null
-  readonly shutdown: Readonly<{ code: number, reason: string, grace: number, timeout: number, spread: number }>
+  readonly shutdown: ShutdownSettings
   readonly errorHandler: WebsocketPluginOptions['errorHandler'] | undefined
   readonly preClose: WebsocketPluginOptions['preClose'] | undefined
   readonly server: WebSocketServerOptions
@@ -207,7 +208,7 @@ function finite (name: string, value: number): number {
   return value
 }
 
-function readShutdown (options: ShutdownOptions = {}): Settings['shutdown'] {
+function readShutdown (options: ShutdownOptions = {}): ShutdownSettings {
   assertObject('shutdown', options, SHUTDOWN_NAMES)
   const { code = 1001, reason = 'server shutting down' } = options
   assertClose(code, reason)

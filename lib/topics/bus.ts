@@ -87,7 +87,7 @@ export class Bus {
   }
 
   #logUnreadable (err: unknown): void {
-    if (this.#unreadable.isDue()) logForeign(this.#log, 'warn', { err }, 'websocket bus received what cannot be read')
+    if (this.#unreadable.isDue()) logForeign(this.#log, 'warn', { err }, 'websocket bus received an unreadable message')
   }
 
   /** The error if publishing is impossible now, else `null`. */

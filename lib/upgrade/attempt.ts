@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocketServer } from 'ws'
 import type { WebSocketCollection } from '../app/collection.js'
-import type { Shutdown } from '../app/shutdown.js'
+import type { Lifecycle } from '../app/lifecycle.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { errors } from '../base/errors.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
@@ -37,7 +37,7 @@ export interface UpgradeContext {
   readonly settings: UpgradeSettings & ConnectionParts['settings']
   readonly admission: Admission
   readonly collection: WebSocketCollection
-  readonly shutdown: Shutdown
+  readonly lifecycle: Lifecycle
   readonly log: FastifyBaseLogger
 }
 
@@ -186,7 +186,7 @@ export class UpgradeAttempt implements ExchangeOwner {
     if (this.#state === 'answering' || reply.sent || reply.raw.headersSent) {
       throw new errors.FST_WSA_REPLY_ALREADY_SENT('open a WebSocket', `status ${reply.statusCode}`)
     }
-    if (this.#context.collection.isClosing) throw new errors.FST_WSA_APP_CLOSING()
+    if (this.#context.lifecycle.isClosing) throw new errors.FST_WSA_APP_CLOSING()
     return reply
   }
 

@@ -130,7 +130,7 @@ export class HandlerRun implements AttemptOwner {
       return this.#judgeThrow(error)
     }
     this.lifetime = promise.then((value) => this.#handlerOnReturn(value), (error: unknown) => this.#handlerOnThrow(error))
-    this.#context.shutdown.handlerOnStart(this)
+    this.#context.lifecycle.trackHandler(this)
     if (!(this.upgrade instanceof UpgradeAttempt)) return undefined
     return new Promise((resolve, reject) => { this.#answer = { resolve, reject } })
   }
@@ -161,7 +161,7 @@ export class HandlerRun implements AttemptOwner {
       this.#answerWith(this.#judgeReturn(value))
     } else {
       closeAsReturned(this.upgrade)
-      this.#context.shutdown.handlerOnEnd(this)
+      this.#context.lifecycle.untrackHandler(this)
     }
   }
 
@@ -170,7 +170,7 @@ export class HandlerRun implements AttemptOwner {
       this.#answerWith(Promise.resolve().then(() => this.#judgeThrow(error)))
     } else {
       closeAsFailed(this.upgrade, error)
-      this.#context.shutdown.handlerOnEnd(this)
+      this.#context.lifecycle.untrackHandler(this)
     }
   }
 
@@ -203,7 +203,7 @@ export class HandlerRun implements AttemptOwner {
     } catch (error) {
       this.#answer?.reject(error)
     } finally {
-      this.#context.shutdown.handlerOnEnd(this)
+      this.#context.lifecycle.untrackHandler(this)
     }
   }
 }

@@ -1,6 +1,6 @@
 import { ServerResponse, STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Shutdown } from '../app/shutdown.js'
+import type { Lifecycle } from '../app/lifecycle.js'
 
 /** What Node passes to a listener for upgrades. */
 export interface UpgradeRequest {
@@ -76,7 +76,7 @@ const DEFAULT_PATIENCE = 10_000
 /** What an exchange needs of the app. */
 export interface ExchangeContext {
   readonly settings: Readonly<{ upgradeTimeout: number }>
-  readonly shutdown: Shutdown
+  readonly lifecycle: Lifecycle
 }
 
 /**
@@ -122,7 +122,7 @@ export class RawExchange {
     socket.once('close', this.#socketOnClose)
     response.once('finish', () => this.#responseOnFinish())
     this.#checkIn(this.#patience)
-    this.#context.shutdown.addUpgrade(this)
+    this.#context.lifecycle.trackUpgrade(this)
   }
 
   /** Takes everything off the socket, because something else owns it from here on. */
@@ -134,7 +134,7 @@ export class RawExchange {
     this.socket.off('close', this.#socketOnClose)
     this.#state = 'unwatched'
     this.#owner = NO_OWNER
-    this.#context.shutdown.deleteUpgrade(this)
+    this.#context.lifecycle.untrackUpgrade(this)
   }
 
   /** The socket is no longer for an HTTP answer. */

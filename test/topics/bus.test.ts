@@ -21,6 +21,8 @@ function newBus <Emitter extends PubSub> (t: Test, emitter: Emitter, maxPendingB
   return { bus, emitter, received, gaps, lines }
 }
 
+const code = 'FST_WSA_BUS_LOST'
+
 t.test('a publication reaches the other nodes, in order, and not the node that publishes it', async (t) => {
   const emitter = mqemitter()
   const [a, b] = [newBus(t, emitter), newBus(t, emitter)]
@@ -113,6 +115,22 @@ t.test('owner.gap() is called with the number of publications of a topic that di
   t.end()
 })
 
+t.test('a publication that could not be sent leaves a gap, which other nodes notice', async (t) => {
+  const clock = fakeClock(t)
+  const [sender, receiver] = [newBus(t, new ManualEmitter(), 3000), newBus(t, new ManualEmitter())]
+  receiver.bus.join('a')
+  const sent = [1, 2, 3].map(() => sender.bus.publish('a', ''))
+  for (const { message, answer } of sender.emitter.calls.splice(0)) {
+    receiver.emitter.arrive('a', message!)
+    answer()
+  }
+  t.match(await sent[2], { code }, 'the third was too much')
+  sender.bus.publish('a', '')
+  receiver.emitter.arrive('a', sender.emitter.next('emit').message!)
+  t.same(receiver.gaps, [{ topic: 'a', missed: 1 }])
+  clock.tick(1000)
+})
+
 t.test('join() resolves when the broker confirms, and leave() removes the listener', async (t) => {
   const { bus, emitter } = newBus(t, new ManualEmitter())
   const states: unknown[] = []
@@ -129,8 +147,6 @@ t.test('join() resolves when the broker confirms, and leave() removes the listen
   emitter.next('removeListener').answer()
   t.same([emitter.calls.length, emitter.listeners.length], [0, 0])
 })
-
-const code = 'FST_WSA_BUS_LOST'
 
 t.test('calls to a lost broker fail at once, nothing is kept for it, and unconfirmed subscriptions are renewed when it answers', async (t) => {
   const clock = fakeClock(t)
@@ -173,6 +189,26 @@ t.test('calls to a lost broker fail at once, nothing is kept for it, and unconfi
   t.equal(await again, 'ok')
   t.match(await left, { code })
   t.equal(clock.countTimers(), 0, 'no timer is left')
+})
+
+t.test('a broker that is found keeps its confirmed subscriptions, and nothing waits for it any more', async (t) => {
+  const clock = fakeClock(t)
+  const { bus, emitter } = newBus(t, new ManualEmitter(), 3000)
+  const joined = bus.join('a')
+  emitter.next('on').answer()
+  t.equal(await joined, 'ok')
+  const unconfirmed = [bus.publish('a', ''), bus.publish('a', '')]
+  const late = emitter.calls.splice(0)
+  await clock.tickAsync(2250)
+  for (const state of await Promise.all(unconfirmed)) t.match(state, { code })
+  await clock.tickAsync(1000)
+  emitter.next('emit').answer()
+  t.same(emitter.takeAll(), [])
+  const published = [bus.publish('a', ''), bus.publish('a', '')]
+  t.same(emitter.calls.length, 2, 'what was not confirmed does not count any more')
+  for (const { answer } of late) answer()
+  for (const { answer } of emitter.calls.splice(0)) answer()
+  t.same(await Promise.all(published), ['ok', 'ok'])
 })
 
 t.test('a broker that refuses probes is probed every second, one that does not answer them every 30 s', async (t) => {
@@ -241,9 +277,14 @@ t.test('an exception of the emitter counts as its answer', async (t) => {
   const { bus, emitter, lines } = newBus(t, new ManualEmitter())
   const cause = new Error('closed')
   const { emit } = emitter
-  emitter.on = emitter.emit = emitter.removeListener = () => { throw cause }
+  let calls = 0
+  emitter.on = emitter.emit = emitter.removeListener = () => {
+    calls++
+    throw cause
+  }
   t.match(await bus.join('a'), { code, cause })
-  t.match(await bus.join('a'), { code, cause }, 'the next join() tries again')
+  t.match(await bus.join('a'), { code, cause })
+  t.equal(calls, 2, 'the next join() tries again')
   t.same(messagesOf(lines), [], 'the failure may concern this topic only')
   emitter.emit = emit
   const published = bus.publish('b', 'x')
@@ -363,7 +404,7 @@ t.test('a message that the listeners of mqemitter-redis cannot read is logged, a
     t.same(read.splice(0), [args])
   }
   t.same(messagesOf(lines), [])
-  const logged = () => lines.filter(({ msg }) => msg === 'websocket bus received what cannot be read').length
+  const logged = () => lines.filter(({ msg }) => msg === 'websocket bus received an unreadable message').length
   for (let i = 0; i < 5; i++) subConn.emit('pmessageBuffer', 'pattern', 'topic', 'unreadable')
   t.equal(logged(), 1)
   t.match(lines[0], { level: 40, err: { type: 'RangeError', message: 'pmessageBuffer' } })

@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { install } from '@sinonjs/fake-timers'
 import t, { type Test } from 'tap'
 import { RawExchange, type ExchangeOwner } from '../../lib/upgrade/raw-exchange.js'
-import type { Shutdown } from '../../lib/app/shutdown.js'
+import type { Lifecycle } from '../../lib/app/lifecycle.js'
 import { handshake } from '../fixtures/raw-client.js'
 import { connectTls, tlsOptions } from '../fixtures/tls.js'
 
@@ -29,7 +29,7 @@ async function start (t: Test, { isTls = false, timeout = upgradeTimeout, isWait
   const [raw, socket, head] = await once(server, 'upgrade') as [IncomingMessage, Socket, Buffer]
 
   const watched = new Set<unknown>()
-  const shutdown = { addUpgrade: (upgrade: unknown) => watched.add(upgrade), deleteUpgrade: (upgrade: unknown) => watched.delete(upgrade) }
+  const lifecycle = { trackUpgrade: (upgrade: unknown) => watched.add(upgrade), untrackUpgrade: (upgrade: unknown) => watched.delete(upgrade) }
   const events: string[] = []
   const owner: ExchangeOwner = {
     exchangeOnTimeout: () => events.push('timeout') > 0 && !isWaiting,
@@ -37,7 +37,7 @@ async function start (t: Test, { isTls = false, timeout = upgradeTimeout, isWait
     exchangeOnClose (wasAnswered) { events.push(wasAnswered ? 'close after the answer' : 'close') },
     refuse () { events.push('refuse') }
   }
-  const context = { settings: { upgradeTimeout: timeout }, shutdown: shutdown as unknown as Shutdown } // all that is called
+  const context = { settings: { upgradeTimeout: timeout }, lifecycle: lifecycle as unknown as Lifecycle } // all that is called
   const exchange = new RawExchange(context, { raw, socket, head })
   exchange.response.assignSocket(socket)
   exchange.watch(owner)

@@ -277,7 +277,7 @@ t.test('what somebody else publishes on the channels of the app does no harm, wh
   }
   await here.app.webSockets.publishAsync('news', 'a publication')
   t.equal(await there.hear(), 'a publication')
-  t.same(messagesOf(there.lines).filter((msg) => msg.startsWith('websocket bus')), ['websocket bus received what cannot be read'])
+  t.same(messagesOf(there.lines).filter((msg) => msg.startsWith('websocket bus')), ['websocket bus received an unreadable message'])
 })
 
 t.test('connections over which nothing comes any more are made anew', { ...needsRedis, timeout: 60_000 }, async (t) => {

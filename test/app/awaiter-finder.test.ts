@@ -1,22 +1,22 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
-import { Awaiters } from '../../lib/app/awaiters.js'
+import { AwaiterFinder } from '../../lib/app/awaiter-finder.js'
 import { deferred } from '../fixtures/deferred.js'
 
-/** Owners of promises that end when `ask` has; `ask` tells which of them awaits it. */
+/** A finder with owners that are numbers. `ask()` is the function to await; `answer()` gives the owner that it finds. */
 function owners (count: number) {
-  const awaiters = new Awaiters<number>()
+  const finder = new AwaiterFinder<number>()
   const asked = deferred<number | undefined>()
   const mayAsk = deferred()
   async function ask (): Promise<void> {
     await mayAsk.promise
-    asked.resolve(awaiters.ofCaller())
+    asked.resolve(finder.findForCaller())
     await new Promise(() => {})
   }
   return {
-    add (owner: number, promise: Promise<unknown>) { awaiters.add(owner, promise) },
+    add (owner: number, promise: Promise<unknown>) { finder.add(owner, promise) },
     ask,
-    others () { for (let i = 0; i < count; i++) awaiters.add(i, new Promise(() => {})) },
+    others () { for (let i = 0; i < count; i++) finder.add(i, new Promise(() => {})) },
     async answer () {
       await nextTurn()
       mayAsk.resolve()
@@ -25,16 +25,16 @@ function owners (count: number) {
   }
 }
 
-t.test('the one that awaits the caller is found among many', async (t) => {
+t.test('findForCaller() finds the owner that awaits the caller among a thousand', async (t) => {
   const { add, ask, others, answer } = owners(1000)
   others()
   const promise = (async () => { await ask() })()
   add(4321, promise.then(() => {}, () => {}))
-  add(4321, promise) // has no effect
+  add(4321, promise) // a second function that awaits the promise would hide it
   t.equal(await answer(), 4321)
 })
 
-t.test('nobody is found where nobody awaits it', async (t) => {
+t.test('findForCaller() finds nothing if no owner awaits the caller', async (t) => {
   const { add, ask, others, answer } = owners(10)
   others()
   ask()
@@ -42,7 +42,7 @@ t.test('nobody is found where nobody awaits it', async (t) => {
   t.equal(await answer(), undefined)
 })
 
-t.test('it is found through a hundred functions, whatever the application has made of Error, which stays as it is', async (t) => {
+t.test('findForCaller() looks through a hundred functions, whatever the application has set on Error, and restores that', async (t) => {
   const { stackTraceLimit, prepareStackTrace } = Error
   t.teardown(() => Object.assign(Error, { stackTraceLimit, prepareStackTrace }))
   const prepare = () => 'of the application'
@@ -56,7 +56,7 @@ t.test('it is found through a hundred functions, whatever the application has ma
   t.equal(found, 1)
 })
 
-t.test('where the engine has no such traces, nobody is found', async (t) => {
+t.test('findForCaller() finds nothing on an engine without such traces', async (t) => {
   const { add, ask, answer } = owners(0)
   add(1, ask())
   const { Error } = globalThis
@@ -64,5 +64,15 @@ t.test('where the engine has no such traces, nobody is found', async (t) => {
   t.teardown(() => { globalThis.Error = Error })
   const found = await answer()
   globalThis.Error = Error
+  t.equal(found, undefined)
+})
+
+t.test('findForCaller() finds nothing if Error is frozen', async (t) => {
+  const { add, ask, answer } = owners(0)
+  add(1, ask())
+  const { Error } = globalThis
+  globalThis.Error = Object.freeze(class extends Error {}) as ErrorConstructor
+  t.teardown(() => { globalThis.Error = Error })
+  const found = await answer().finally(() => { globalThis.Error = Error })
   t.equal(found, undefined)
 })
