@@ -310,6 +310,25 @@ t.test('a POST that asks for a WebSocket is a POST', async (t) => {
   t.match(await client.all(), /^HTTP\/1.1 200 [^]*{"body":"hi"}$/)
 })
 
+t.test('a GET that asks for a WebSocket and has a body is served as plain HTTP, and its body is no frame', async (t) => {
+  const app = await buildApp(t)
+  app.get('/', async ({ isWebSocketUpgrade }) => ({ isWebSocketUpgrade }))
+  const port = await listen(app)
+  const body = frame('hi').toString('latin1')
+  const bodies: [headers: Record<string, string>, body: string][] = [
+    [{ 'Content-Length': `${body.length}` }, body],
+    [{ 'Transfer-Encoding': 'chunked' }, `${body.length}\r\n${body}\r\n0\r\n\r\n`]
+  ]
+  for (const [headers, body] of bodies) {
+    const client = await connectRaw(t, port)
+    client.write(handshake('/', { ...headers, Connection: 'close, Upgrade' }), Buffer.from(body, 'latin1'))
+    t.match(await client.all(), /^HTTP\/1.1 200 [^]*\r\n\r\n{"isWebSocketUpgrade":false}$/, JSON.stringify(headers))
+  }
+  const empty = await connectRaw(t, port)
+  empty.write(handshake('/', { 'Content-Length': '0' }))
+  t.match(await empty.all(), /{"isWebSocketUpgrade":true}$/, 'an empty body is none')
+})
+
 t.test('getWebSocketAsync() outside of its place', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
