@@ -1,7 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocketCloseError, type AsyncWebSocket, type CloseInfo } from '../../../index.js'
 import { buildApp, listen } from '../../fixtures/app.js'
+import { declareWitness } from '../../fixtures/closing.js'
 import { deferred } from '../../fixtures/deferred.js'
 import { captureLog } from '../../fixtures/log.js'
 import { closeFrame, connectRaw, frame, handshake, openRaw } from '../../fixtures/raw-client.js'
@@ -40,6 +41,7 @@ t.test('app.close() wakes a waiting receive with null and closes with 1001', asy
 
 t.test('what was received before app.close() is answered before the 1001', async (t) => {
   const app = await buildApp(t, { shutdown: { code: 1012, reason: 'back soon' } })
+  const beginToClose = declareWitness(app)
   const received = deferred()
   const mayAnswer = deferred()
   app.get('/', async (request) => {
@@ -53,10 +55,9 @@ t.test('what was received before app.close() is answered before the 1001', async
   const client = await openRaw(t, await listen(app), '/')
   client.write(frame('a'), frame('b'))
   await received.promise
-  const closed = app.close()
-  await delay(10)
+  const { closed } = await beginToClose()
   client.write(frame('too late'))
-  await delay(10)
+  await client.delivered()
   mayAnswer.resolve()
   t.equal(await client.text(), 'answer to a')
   t.equal(await client.text(), 'answer to b')
@@ -67,16 +68,18 @@ t.test('what was received before app.close() is answered before the 1001', async
 
 t.test('grace: a handler that goes on is closed under its hands', async (t) => {
   const app = await buildApp(t, { shutdown: { grace: 50 } })
+  const begun = deferred()
   const done = deferred<boolean>()
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()
     await ws.receiveMessageAsync()
+    begun.resolve()
     await ws.closed
     done.resolve(await ws.sendAsync('too late'))
   })
   const client = await openRaw(t, await listen(app), '/')
   client.write(frame('begin'))
-  await delay(20)
+  await begun.promise
   const start = performance.now()
   const closed = app.close()
   t.same(await client.close(), { code: 1001, reason: 'server shutting down' })
@@ -91,16 +94,19 @@ t.test('app.close() ends whatever is there, in time, and handlers end before the
   const app = await buildApp(t, { app: { logger }, shutdown: { grace: 200, timeout: 500 } })
   const events: string[] = []
   const infos: Record<string, CloseInfo> = {}
-  const atWork: Promise<void>[] = []
+  const mayWork = deferred()
+  const isUndecided = deferred()
+  const mayAsk = deferred()
   app.get('/:name', async (request) => {
     const { name } = request.params as { name: string }
     if (name === 'mid-handshake') {
-      await delay(100)
+      isUndecided.resolve()
+      await mayAsk.promise
       await request.getWebSocketAsync().catch((error) => events.push(`${name} ${error.code}`))
       return
     }
     const ws = await request.getWebSocketAsync()
-    if (name === 'mid-await') await delay(400)
+    if (name === 'mid-await') await mayWork.promise
     else while (await ws.receiveMessageAsync({ timeout: 5 }) !== null || !ws.hasEnded);
     if (name === 'paused') await ws.sendAsync(Buffer.alloc(64 * 1024 * 1024))
     infos[name] = await ws.closed
@@ -108,23 +114,26 @@ t.test('app.close() ends whatever is there, in time, and handlers end before the
   })
   app.addHook('onClose', async () => { events.push('onClose') })
   const port = await listen(app)
-  await Promise.all(atWork)
-  for (const name of ['ignores', 'paused', 'mid-await']) {
-    const client = await openRaw(t, port, `/${name}`)
-    if (name === 'paused') client.socket.pause()
-  }
+  await openRaw(t, port, '/ignores')
+  const paused = await openRaw(t, port, '/paused')
+  paused.socket.pause()
+  const midAwait = await openRaw(t, port, '/mid-await')
   const undecided = await connectRaw(t, port)
   undecided.write(handshake('/mid-handshake'))
-  await delay(20)
+  await isUndecided.promise
 
   const start = performance.now()
-  await app.close()
+  const closed = app.close()
+  t.match(await undecided.head(), /^HTTP\/1.1 503 /)
+  mayAsk.resolve()
+  t.same(await midAwait.close(), { code: 1001, reason: 'server shutting down' }, 'its grace is over while it awaits something else')
+  mayWork.resolve()
+  await closed
   const took = performance.now() - start
   t.ok(took < 1500, `took ${took} ms`)
-  t.match(await undecided.all(), /^HTTP\/1.1 503 [^]*"code":"FST_WSA_APP_CLOSING"/)
-  t.same(events.slice(0, 1), ['mid-handshake FST_WSA_APP_CLOSING'])
+  t.match(await undecided.all(), /"code":"FST_WSA_APP_CLOSING"/)
   t.equal(events.at(-1), 'onClose')
-  t.same(events.slice(1, -1).sort(), ['ignores ended', 'mid-await ended', 'paused ended'])
+  t.same(events.slice(0, -1).sort(), ['ignores ended', 'mid-await ended', 'mid-handshake FST_WSA_APP_CLOSING', 'paused ended'])
   for (const [name, info] of Object.entries(infos)) t.match(info, { cause: 'shutdown', wasClean: false }, name)
   t.equal(lines.filter(({ msg }) => msg === 'websocket shutdown timed out').length, 1)
 })
@@ -204,16 +213,23 @@ t.test('an answer that has begun is finished, or cut off at shutdown.timeout', a
 })
 
 t.test('an upgrade that is being accepted when the app closes opens, and gets its 1001 at once', async (t) => {
-  const app = await buildApp(t, { options: { verifyClient: (_info: unknown, done: (ok: boolean) => void) => { setTimeout(done, 60, true) } } })
+  const asked = deferred<(isAllowed: boolean) => void>()
+  const verifyClient = ({ req }: { req: { url?: string | undefined } }, done: (isAllowed: boolean) => void) => {
+    if (req.url === '/') asked.resolve(done)
+    else done(true)
+  }
+  const app = await buildApp(t, { options: { verifyClient } })
+  const beginToClose = declareWitness(app)
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()
     await ws.closed
   })
   const client = await connectRaw(t, await listen(app))
   client.write(handshake('/'))
-  await delay(20)
+  const allow = await asked.promise
   const start = performance.now()
-  const closed = app.close()
+  const { closed } = await beginToClose()
+  allow(true)
   t.match(await client.head(), /^HTTP\/1.1 101 /)
   t.match(await client.close(), { code: 1001 })
   t.ok(performance.now() - start < 1000)
@@ -223,54 +239,67 @@ t.test('an upgrade that is being accepted when the app closes opens, and gets it
 
 t.test('an answer whose onSend hooks are running when the app closes goes out', async (t) => {
   const app = await buildApp(t)
+  const beginToClose = declareWitness(app)
   const isSending = deferred()
-  app.addHook('onSend', (_request, _reply, payload, done) => {
+  const maySend = deferred()
+  app.addHook('onSend', async (_request, _reply, payload) => {
     isSending.resolve()
-    setTimeout(done, 50, null, payload)
+    await maySend.promise
+    return payload
   })
   app.get('/', async () => 'answered')
   const client = await connectRaw(t, await listen(app))
   client.write(handshake('/'))
   await isSending.promise
-  await app.close()
+  const { closed } = await beginToClose()
+  maySend.resolve()
+  await closed
   t.match(await client.all(), /^HTTP\/1.1 200 [^]*answered$/)
 })
 
 t.test('what a handler returns after the 503 is ignored without a word', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger } })
+  const asked = deferred()
+  const mayReturn = deferred()
   app.get('/', async () => {
-    await delay(60)
+    asked.resolve()
+    await mayReturn.promise
     return 'late'
   })
   const client = await connectRaw(t, await listen(app))
   client.write(handshake('/'))
-  await delay(20)
-  await app.close()
+  await asked.promise
+  const closed = app.close()
   t.match(await client.all(), /^HTTP\/1.1 503 /)
+  mayReturn.resolve()
+  await closed
+  await nextTurn()
   t.same(lines.filter(({ level }) => level > 30), [])
 })
 
 t.test('a pusher is closed at once; what is queued and was not asked for yet is answered first', async (t) => {
   const app = await buildApp(t)
+  const mayReceive = deferred()
   app.get('/push', async (request) => {
     const ws = await request.getWebSocketAsync()
     await ws.closed
   })
   app.get('/busy', async (request) => {
     const ws = await request.getWebSocketAsync()
-    await delay(60)
+    await mayReceive.promise
     const message = await ws.receiveMessageAsync()
     await ws.sendAsync(`answer to ${message?.getString()}`)
   })
   const port = await listen(app)
   const [push, busy] = [await openRaw(t, port, '/push'), await openRaw(t, port, '/busy')]
   busy.write(frame('a'))
-  await delay(20)
+  await busy.delivered()
   const start = performance.now()
   const closed = app.close()
   t.match(await push.close(), { code: 1001 })
   t.ok(performance.now() - start < 1000, 'long before the grace of 5 s')
+  mayReceive.resolve()
   t.equal(await busy.text(), 'answer to a')
   t.match(await busy.close(), { code: 1001 })
   for (const client of [push, busy]) client.write(closeFrame(1001))
@@ -279,37 +308,96 @@ t.test('a pusher is closed at once; what is queued and was not asked for yet is 
 
 t.test('a handler that was at work when the app began to close, and polls afterwards', async (t) => {
   const app = await buildApp(t)
+  const beginToClose = declareWitness(app)
+  const begun = deferred()
+  const mayPoll = deferred()
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()
     await ws.receiveMessageAsync()
-    await delay(60)
+    begun.resolve()
+    await mayPoll.promise
     while (!ws.isClosed) await ws.receiveMessageAsync({ timeout: 5 })
   })
   const client = await openRaw(t, await listen(app), '/')
   client.write(frame('begin'))
-  await delay(20)
+  await begun.promise
   const start = performance.now()
-  const closed = app.close()
+  const { closed } = await beginToClose()
+  mayPoll.resolve()
   t.match(await client.close(), { code: 1001 })
   t.ok(performance.now() - start < 1000, 'long before the grace of 5 s')
   client.write(closeFrame(1001))
   await closed
 })
 
+t.test('a receive that waits when the app begins to close gets null, and the next one closes the connection at once', async (t) => {
+  const app = await buildApp(t)
+  const mayReturn = deferred()
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    t.equal(await ws.receiveMessageAsync(), null)
+    t.equal(ws.isClosed, false, 'it may still say goodbye')
+    t.equal(await ws.sendAsync('goodbye'), true)
+    t.equal(await ws.receiveMessageAsync(), null)
+    t.equal(ws.isClosed, true, 'a handler that asks again is polling')
+    await mayReturn.promise
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  const closed = app.close()
+  t.equal(await client.text(), 'goodbye')
+  t.same(await client.close(), { code: 1001, reason: 'server shutting down' })
+  client.write(closeFrame(1001))
+  mayReturn.resolve()
+  await closed
+})
+
+t.test('a handler at work when the app begins to close may receive once more without losing its connection', async (t) => {
+  const app = await buildApp(t)
+  const beginToClose = declareWitness(app)
+  const begun = deferred()
+  const mayGoOn = deferred()
+  app.get('/', async (request) => {
+    const ws = await request.getWebSocketAsync()
+    await ws.receiveMessageAsync()
+    begun.resolve()
+    await mayGoOn.promise
+    t.equal(await ws.receiveMessageAsync(), null)
+    t.equal(ws.isClosed, false)
+    t.equal(await ws.sendAsync('the last answer'), true)
+    await ws.receiveMessageAsync()
+    t.equal(ws.isClosed, true, 'a handler that asks again is polling')
+  })
+  const client = await openRaw(t, await listen(app), '/')
+  client.write(frame('begin'))
+  await begun.promise
+  const { closed } = await beginToClose()
+  mayGoOn.resolve()
+  t.equal(await client.text(), 'the last answer')
+  t.same(await client.close(), { code: 1001, reason: 'server shutting down' })
+  client.write(closeFrame(1001))
+  await closed
+})
+
 t.test('a handler that outlives its connection is awaited before the onClose hooks', async (t) => {
   const app = await buildApp(t)
+  const beginToClose = declareWitness(app)
+  const mayEnd = deferred()
   const events: string[] = []
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()
     await ws.closed
-    await delay(200)
+    await mayEnd.promise
     events.push('handler')
   })
   app.addHook('onClose', async () => { events.push('onClose') })
   const client = await openRaw(t, await listen(app), '/')
   client.write(closeFrame(1000))
   await client.closed
-  await app.close()
+  const { closed } = await beginToClose()
+  for (let i = 0; i < 100; i++) await nextTurn() // time enough to close an app that waits for nobody
+  t.same(events, [])
+  mayEnd.resolve()
+  await closed
   t.same(events, ['handler', 'onClose'])
 })
 
