@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -8,6 +8,7 @@ import { WebSocket } from 'ws'
 import type { CloseInfo, WebSocketAsyncOptions } from '../../../index.js'
 import { buildApp, listen, needsTcp, type Options } from '../../fixtures/app.js'
 import { deferred } from '../../fixtures/deferred.js'
+import { fakeClock } from '../../fixtures/fake-clock.js'
 import { captureLog, type LogLine } from '../../fixtures/log.js'
 import { closeFrame, connectRaw, frame, handshake, openRaw, RawClient } from '../../fixtures/raw-client.js'
 
@@ -90,7 +91,7 @@ const matrix: Record<string, { option: Origin | undefined, cases: (port: number)
   'a function': { option: (origin) => origin === 'https://a.test', cases: () => [['https://a.test', true], ['https://b.test', false], [undefined, true]] },
   'an async function': {
     option: async (origin, { headers }) => {
-      await delay(5)
+      await nextTurn()
       return origin === headers['x-expected']
     },
     cases: () => [['https://a.test', true], ['https://b.test', false], [undefined, true]]
@@ -322,33 +323,52 @@ t.test('maxConnections: of two that come together one is accepted', async (t) =>
   t.equal(app.websocketServer.clients.size, 1)
 })
 
-t.test('maxConnections: of two that a slow verifyClient lets in together one is accepted', async (t) => {
-  const { app } = await buildEcho(t, {
-    maxConnections: 1,
-    options: { verifyClient (_info: unknown, done: (isAllowed: boolean) => void) { setTimeout(done, 30, true) } }
-  })
+t.test('maxConnections: an upgrade that a slow verifyClient is still asked about takes room', async (t) => {
+  const asked = deferred<(isAllowed: boolean) => void>()
+  const verifyClient = (_info: unknown, done: (isAllowed: boolean) => void) => { asked.resolve(done) }
+  const { app } = await buildEcho(t, { maxConnections: 1, upgradeTimeout: 2_000, options: { verifyClient } })
   const port = await listen(app)
-  const clients = await Promise.all([0, 1].map(() => ask(t, port, '/awaited')))
-  const heads = await Promise.all(clients.map((client) => client.head()))
-  t.same(heads.map((head) => head.slice(9, 12)).sort(), ['101', '503'])
-  t.equal(app.websocketServer.clients.size, 1)
+  const first = await ask(t, port, '/awaited')
+  const allow = await asked.promise
+  await assertRefused(t, await ask(t, port, '/awaited'), 503, 'FST_WSA_TOO_MANY_CONNECTIONS', 'the second')
+  allow(true)
+  await assertAccepted(t, first, 'the first')
 })
 
 t.test('upgradeTimeout: counts from the request on, whatever it waits in', async (t) => {
   const upgradeTimeout = 100
   const { app, lines, serverOnClose } = await buildEcho(t, { upgradeTimeout })
-  app.get('/hook', { onRequest: untilAborted }, async () => 'never')
-  app.get('/handler', untilAborted)
-  app.get('/both', { preHandler: () => delay(60) }, untilAborted)
-  const port = await listen(app)
-  for (const path of ['/hook', '/handler', '/both']) {
-    const client = await connectRaw(t, port)
-    const start = performance.now()
-    client.write(handshake(path))
-    t.equal(await client.all(), '', path)
-    const elapsed = performance.now() - start
-    t.ok(elapsed > upgradeTimeout - 2 && elapsed < 1_000, `${path} ended after ${Math.round(elapsed)} ms`)
+  let stages: string[] = []
+  let isReached = deferred()
+  const stage = (name: string) => async (request: FastifyRequest) => {
+    stages.push(name)
+    isReached.resolve()
+    if (request.url === '/both' && name === 'preHandler') await mayGoOn.promise
+    else await untilAborted(request)
   }
+  const mayGoOn = deferred()
+  app.get('/hook', { onRequest: stage('onRequest') }, async () => 'never')
+  app.get('/handler', stage('handler'))
+  app.get('/both', { preHandler: stage('preHandler') }, stage('handler'))
+  const port = await listen(app)
+  const clock = fakeClock(t)
+  for (const path of ['/hook', '/handler', '/both']) {
+    stages = []
+    isReached = deferred()
+    const client = await connectRaw(t, port)
+    let isEnded = false
+    client.closed.then(() => { isEnded = true })
+    client.write(handshake(path))
+    await isReached.promise
+    clock.tick(60)
+    mayGoOn.resolve()
+    clock.tick(upgradeTimeout - 60 - 1)
+    for (let i = 0; i < 10; i++) await nextTurn()
+    t.notOk(isEnded, `${path} has its whole time`)
+    clock.tick(1)
+    t.equal(await client.all(), '', path)
+  }
+  t.same(stages, ['preHandler', 'handler'])
   await serverOnClose()
   t.match(refusals(lines, 'FST_WSA_UPGRADE_TIMEOUT'), Array(3).fill({ level: 30, err: { message: / 100 ms/ } }))
   await app.close()
@@ -356,26 +376,32 @@ t.test('upgradeTimeout: counts from the request on, whatever it waits in', async
 
 t.test('upgradeTimeout: an accepted connection, an answer and Infinity have no such limit', async (t) => {
   const { app } = await buildEcho(t, { upgradeTimeout: 50 })
+  const mayEnd = deferred()
   app.get('/slow', (_request, reply) => {
     reply.hijack()
     reply.raw.writeHead(200, { 'content-length': 2 }).write('a')
-    setTimeout(() => reply.raw.end('b'), 100)
+    mayEnd.promise.then(() => reply.raw.end('b'))
   })
+  app.get('/never', untilAborted)
   const port = await listen(app)
   const client = await openRaw(t, port, '/awaited')
-  const slow = await (await ask(t, port, '/slow')).all()
-  t.match(slow, /^HTTP\/1.1 200 [^]*\r\n\r\nab$/)
-  await delay(20)
+  const slow = await ask(t, port, '/slow')
+  t.match(await slow.head(), /^HTTP\/1.1 200 /)
+  await (await ask(t, port, '/never')).closed // it was the last to come, so the time has passed for all
+  mayEnd.resolve()
+  t.equal(await slow.all(), 'ab')
   client.write(frame('still here'))
   t.equal(await client.text(), 'still here')
 
   const unlimited = await buildApp(t, { upgradeTimeout: Infinity })
   unlimited.get('/', async (request) => {
-    await delay(20)
+    clock.tick(60_000)
     const ws = await request.getWebSocketAsync()
     await ws.sendAsync('in')
   })
-  t.equal(await (await openRaw(t, await listen(unlimited), '/')).text(), 'in')
+  const unlimitedPort = await listen(unlimited)
+  const clock = fakeClock(t)
+  t.equal(await (await openRaw(t, unlimitedPort, '/')).text(), 'in')
 })
 
 t.test('maxPayload', async (t) => {

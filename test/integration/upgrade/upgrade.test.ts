@@ -1,6 +1,7 @@
+import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import cookie from '@fastify/cookie'
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import t from 'tap'
@@ -11,16 +12,17 @@ import { captureLog, messagesOf } from '../../fixtures/log.js'
 import { closeFrame, connectRaw, frame, handshake, KEY, openRaw } from '../../fixtures/raw-client.js'
 
 t.test('a frame that comes with the handshake is the first message, whatever the handler waits for', async (t) => {
+  let secondIsWritten = deferred()
   const waits: Record<string, () => unknown> = {
     nothing: () => {},
     microtask: () => Promise.resolve(),
     turn: () => nextTurn(),
-    '50ms': () => delay(50)
+    'the second frame': () => secondIsWritten.promise
   }
   const app = await buildApp(t)
   for (const hook of [false, true]) {
     for (const [name, wait] of Object.entries(waits)) {
-      const preValidation = async () => { if (hook) await delay(5) }
+      const preValidation = async () => { if (hook) await nextTurn() }
       app.get(`/${hook}/${name}`, { preValidation }, async (request) => {
         if (name !== 'nothing') await wait()
         const ws = await request.getWebSocketAsync()
@@ -37,8 +39,12 @@ t.test('a frame that comes with the handshake is the first message, whatever the
       for (let round = 0; round < 5; round++) {
         const client = await connectRaw(t, port)
         client.write(handshake(`/${hook}/${name}`), frame('first'))
-        setTimeout(() => client.write(frame('second')), 20)
+        if (name === 'the second frame') {
+          secondIsWritten = deferred()
+          client.socket.write(frame('second'), () => secondIsWritten.resolve())
+        }
         t.match(await client.head(), /^HTTP\/1.1 101 /)
+        if (name !== 'the second frame') client.write(frame('second'))
         t.equal(await client.text(), 'first, second', `${name}, ${hook ? 'with' : 'without'} an async preValidation`)
         t.same(await client.close(), { code: 1000, reason: '' })
       }
@@ -50,7 +56,7 @@ t.test('a handler that refuses is answered as plain HTTP', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger } })
   app.get('/', async (_request, reply) => {
-    await delay(50)
+    await nextTurn()
     return reply.code(403).header('x-why', 'not you').send('go away')
   })
   const client = await connectRaw(t, await listen(app))
@@ -248,12 +254,15 @@ t.test('an over-long parameter does not leak the socket', async (t) => {
 t.test('an h2c request is served as plain HTTP, its body too, and the connection kept', async (t) => {
   const app = await buildApp(t)
   app.post('/', async ({ body, headers, isWebSocketUpgrade }) => ({ body, upgrade: headers.upgrade ?? null, isWebSocketUpgrade }))
+  const isHeadRead = deferred()
+  app.addHook('onRequest', async () => { isHeadRead.resolve() })
   const client = await connectRaw(t, await listen(app))
   client.write([
     'POST / HTTP/1.1', 'Host: a', 'Connection: keep-alive, Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA',
     'Content-Type: application/json', 'Content-Length: 16', '', '{"half"'
   ].join('\r\n'))
-  setTimeout(() => client.write(':"whole"}'), 20)
+  await isHeadRead.promise
+  client.write(':"whole"}')
   t.match(await client.head(), /^HTTP\/1.1 200 /)
   const answer = '{"body":{"half":"whole"},"upgrade":null,"isWebSocketUpgrade":false}'
   t.equal((await client.bytes(answer.length)).toString(), answer)
@@ -359,39 +368,39 @@ t.test('a client that left, an upgrade that took too long', async (t) => {
   await t.test('gone', async (t) => {
     const { lines, logger } = captureLog()
     const app = await buildApp(t, { app: { logger } })
-    let settle!: (error: unknown) => void
-    const settled = new Promise((resolve) => { settle = resolve })
+    const asked = deferred()
+    const refused = deferred<unknown>()
     app.get('/', async (request) => {
-      await new Promise((resolve) => request.signal.addEventListener('abort', resolve))
+      asked.resolve()
+      await once(request.signal, 'abort')
       return request.getWebSocketAsync().catch((error) => {
-        settle(error)
+        refused.resolve(error)
         throw error
       })
     })
     const client = await connectRaw(t, await listen(app))
     client.write(handshake('/'))
-    await delay(20)
+    await asked.promise
     client.socket.resetAndDestroy()
-    t.match(await settled, { code: 'FST_WSA_CLIENT_GONE' })
+    t.match(await refused.promise, { code: 'FST_WSA_CLIENT_GONE' })
     await nextTurn()
     t.same(messagesOf(lines), ['incoming request', 'websocket upgrade ended: the client left before it was answered'])
   })
   await t.test('timed out', async (t) => {
     const { lines, logger } = captureLog()
     const app = await buildApp(t, { app: { logger }, upgradeTimeout: 50 })
-    let settle!: (error: unknown) => void
-    const settled = new Promise((resolve) => { settle = resolve })
+    const refused = deferred<unknown>()
     app.get('/', async (request) => {
-      await delay(100)
+      await once(request.signal, 'abort')
       return request.getWebSocketAsync().catch((error) => {
-        settle(error)
+        refused.resolve(error)
         throw error
       })
     })
     const client = await connectRaw(t, await listen(app))
     client.write(handshake('/'))
     t.equal(await client.all(), '')
-    t.match(await settled, { code: 'FST_WSA_UPGRADE_TIMEOUT', message: /50 ms/ })
+    t.match(await refused.promise, { code: 'FST_WSA_UPGRADE_TIMEOUT', message: /50 ms/ })
     await nextTurn()
     t.same(messagesOf(lines), ['incoming request', 'websocket upgrade timed out'])
   })
@@ -399,7 +408,7 @@ t.test('a client that left, an upgrade that took too long', async (t) => {
 
 t.test('verifyClient that answers later', async (t) => {
   const app = await buildApp(t, {
-    options: { verifyClient: ({ req }: { req: IncomingMessage }, done: (ok: boolean) => void) => { setTimeout(done, 10, req.url === '/yes') } }
+    options: { verifyClient: ({ req }: { req: IncomingMessage }, done: (ok: boolean) => void) => { setImmediate(done, req.url === '/yes') } }
   })
   let refusal: unknown
   app.get('/:answer', async (request) => {
@@ -465,13 +474,20 @@ t.test('a client that keeps its side open after an HTTP answer is cut off', asyn
 
 t.test('an answer that was begun before upgradeTimeout is finished after it', async (t) => {
   const app = await buildApp(t, { upgradeTimeout: 50 })
+  const mayFinish = deferred()
   app.get('/', (_request, reply) => {
     reply.raw.writeHead(200)
     reply.raw.write('begun')
-    setTimeout(() => reply.raw.end(', finished'), 150)
+    mayFinish.promise.then(() => reply.raw.end(', finished'))
   })
-  const client = await connectRaw(t, await listen(app))
+  app.get('/never', async ({ signal }) => { await once(signal, 'abort') })
+  const port = await listen(app)
+  const client = await connectRaw(t, port)
   client.write(handshake('/'))
+  const later = await connectRaw(t, port)
+  later.write(handshake('/never'))
+  await later.closed // so upgradeTimeout has passed for the one before it too
+  mayFinish.resolve()
   t.match(await client.all(), /finished/)
 })
 
