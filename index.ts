@@ -31,28 +31,28 @@ export type { AcceptOptions } from './lib/upgrade/accept-options.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The connections of this app: `for (const ws of app.webSockets)`, `size`, `get(identifier)`, and what happens to them. */
+    /** The connections of this app: `for (const ws of app.webSockets)`, `size`, `get(identifier)`, publishing, and events. */
     readonly webSockets: WebSocketCollection
 
     /**
-     * Connects to a route of this app without a port, for tests: through the app's own server, so that hooks, routing and
-     * the closing handshake behave as over TCP. Resolves to a client that is awaited as the server's connection is. Rejects
-     * with an `InjectRefusedError` (`statusCode`, `headers`, `body`, `json()`) where the server answered HTTP. The app need not
-     * listen; `app.close()` ends the client too.
+     * Connects to a route of this app without a port, for tests. The connection goes through the app's own server, so that hooks,
+     * routing and the closing handshake behave as over TCP. Resolves to a client that has the methods of the server's connection.
+     * Rejects with an `InjectRefusedError` (`statusCode`, `headers`, `body`, `json()`) if the server answered HTTP. The app need not
+     * listen, and `app.close()` ends the client too.
      * @throws FST_WSA_INVALID_ARGUMENT, also for a path that does not begin with a slash
      */
     injectWebSocketAsync (path: string, options?: InjectOptions): Promise<InjectedWebSocket>
   }
 
   interface FastifyRequest {
-    /** Whether the client asks for a WebSocket; in every hook too. */
+    /** Whether the client asks for a WebSocket. It is set in every hook too. */
     readonly isWebSocketUpgrade: boolean
 
     /**
      * Accepts the upgrade and resolves to the connection. Until it is called the request is ordinary HTTP: hooks run, and
-     * the handler may wait, or answer instead. Called again it gives the same connection, and later options are ignored.
-     * It always settles; it rejects with an error whose `code` tells why (see the README) and which, left to Fastify,
-     * becomes the HTTP answer.
+     * the handler may wait, or answer instead. Later calls give the same connection and ignore their options. It always
+     * settles. It rejects with an error whose `code` says why (see the README). If the handler lets that error pass, Fastify
+     * answers with it.
      */
     getWebSocketAsync (options?: AcceptOptions): Promise<AsyncWebSocket>
   }
@@ -97,7 +97,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
 }
 
-/** A Fastify 5 plugin: `await app.register(websocketAsync)`, then `await request.getWebSocketAsync()` in a handler. */
+/** A plugin for Fastify 5: `await app.register(websocketAsync)`, then `await request.getWebSocketAsync()` in a handler. */
 export const fastifyWebSocketAsync = fp(websocketAsync, { name: 'fastify-websocket-async', fastify: '^5.10.0 || ^6.0.0-0' })
 
 export default fastifyWebSocketAsync

@@ -18,68 +18,66 @@ export interface ShutdownOptions {
   readonly code?: number | undefined
   /** The reason in the close frame, at most 123 bytes. @default 'server shutting down' */
   readonly reason?: string | undefined
-  /** For how many ms a handler may go on with what it has received before its connection is closed. @default 5000 */
+  /** How long a handler may go on with the messages that it has received, in ms; then its connection is closed. @default 5000 */
   readonly grace?: number | undefined
-  /** How many ms all of it takes at most: shortly before, what is left is terminated. @default 8000 */
+  /** How long the whole shutdown takes at most, in ms. Shortly before, the remaining connections are terminated. @default 8000 */
   readonly timeout?: number | undefined
-  /** Over how many ms the connections take their turn. @default 0, all at once */
+  /** The time over which the connections are closed one after another, in ms. @default 0, all at once */
   readonly spread?: number | undefined
 }
 
 /** Options of the plugin. Times are in ms, sizes in bytes. */
 export interface WebSocketAsyncOptions {
   /**
-   * Who may open a socket from a browser: `'same-origin'`, `'*'`, an origin, a RegExp, an array of these, or a function. A
-   * request without an Origin header, which is not a browser's, passes. @default 'same-origin'
+   * Which web pages may open a connection: `'same-origin'`, `'*'`, an origin, a RegExp, an array of these, or a function. A
+   * request without an Origin header, which no browser sends, is always allowed. @default 'same-origin'
    */
   readonly origin?: OriginOption | undefined
-  /** Above so many connections an upgrade is refused with 503. @default Infinity */
+  /** The most connections that are open at a time. Above, an upgrade is refused with 503. @default Infinity */
   readonly maxConnections?: number | undefined
   /**
-   * Messages that wait to be received, and bytes of memory that they take: above either, reading from TCP is paused, and
-   * resumed at a quarter of both. @default { messages: 64, bytes: 1048576 }
+   * How many messages may wait to be received, and how many bytes of memory they may take. Above either limit, reading from TCP
+   * pauses, and it resumes at a quarter of both. @default { messages: 64, bytes: 1048576 }
    */
   readonly receiveHighWaterMark?: { readonly messages?: number | undefined, readonly bytes?: number | undefined } | undefined
-  /** With so much unsent, in bytes of memory, `sendAsync` waits. @default 65536 */
+  /** From how many unsent bytes of memory on `sendAsync` waits. @default 65536 */
   readonly sendHighWaterMark?: number | undefined
-  /** With so much unsent, in bytes of memory, `slowConsumer` applies; a caller that awaits its sends waits before that. @default 16777216 */
+  /** From how many unsent bytes of memory on `slowConsumer` applies. A caller that awaits its sends does not get there. @default 16777216 */
   readonly maxBufferedBytes?: number | undefined
-  /**
-   * At `maxBufferedBytes`: `'close'` the connection with 1013, or `'drop'` the message. @default 'close'
-   */
+  /** What happens at `maxBufferedBytes`: `'close'` closes the connection with 1013, `'drop'` drops the message. @default 'close' */
   readonly slowConsumer?: 'close' | 'drop' | undefined
-  /** Protocol pings, for every connection; `false` turns them off. */
+  /** Protocol pings for every connection. `false` turns them off. */
   readonly keepAlive?: KeepAliveOptions | false | undefined
-  /** The largest message that is received; a larger one closes the connection with 1009. @default the app's `bodyLimit` */
+  /** The largest message that is received, in bytes. A larger one closes the connection with 1009. @default the app's `bodyLimit` */
   readonly maxPayload?: number | undefined
-  /** The default `timeout` of `receiveMessageAsync`; iteration ignores it. @default Infinity */
+  /** The default `timeout` of `receiveMessageAsync`, in ms. Iteration ignores it. @default Infinity */
   readonly receiveTimeout?: number | undefined
   /**
-   * From the upgrade request to its acceptance or its HTTP answer, and how long, but at least 1 s, the client may take nothing
-   * of that answer; then its TCP connection is destroyed. @default 10000
+   * The time from an upgrade request to its acceptance or to the start of its HTTP answer, in ms. It is also the time, but at least
+   * 1 s, in which the client has to take a part of that answer. Then the TCP connection is destroyed. @default 10000
    */
   readonly upgradeTimeout?: number | undefined
-  /** How long the peer may take to answer our close frame; then the TCP connection is destroyed. @default 10000 */
+  /** How long the peer may take to answer our close frame, in ms. Then the TCP connection is destroyed. @default 10000 */
   readonly closeTimeout?: number | undefined
   /** What `app.close()` does. */
   readonly shutdown?: ShutdownOptions | undefined
-  /** permessage-deflate (RFC 7692): `true`, or the options of `ws` for it. @default false */
+  /** permessage-deflate (RFC 7692): `true`, or the options that `ws` has for it. @default false */
   readonly compression?: boolean | PerMessageDeflateOptions | undefined
   /**
-   * A connection comes with an identifier that an open one has: `'replace'` closes the old one with 4409, `'reject'` answers
-   * the new one with 409. @default 'replace'
+   * What happens when an upgrade is accepted with the identifier of an open connection: `'replace'` closes the open connection with
+   * 4409, `'reject'` answers the upgrade with 409. @default 'replace'
    */
   readonly duplicateIdentifier?: 'replace' | 'reject' | undefined
   /**
-   * An MQEmitter, such as `mqemitter-redis`, through which what is published reaches the subscribers of other nodes. It stays
-   * yours to close. @default none: this process alone
+   * An MQEmitter, such as `mqemitter-redis`, which carries publications to the subscribers of other nodes. The plugin does not close
+   * it. @default none: publications stay in this process
    */
   readonly pubsub?: PubSub | undefined
-  /** Options of the `ws` server, as in `@fastify/websocket`. */
+  /** Options for the server of `ws`, as in `@fastify/websocket`. */
   readonly options?: UpstreamOptions | undefined
-  /** Called with what a `{ websocket: true }` or `wsHandler` handler throws, as in `@fastify/websocket`. */
+  /** Called when a `{ websocket: true }` or `wsHandler` handler throws, as in `@fastify/websocket`. */
   readonly errorHandler?: WebsocketPluginOptions['errorHandler'] | undefined
-  /** Runs in place of what `@fastify/websocket` does before the app closes, and before the teardown of this plugin. */
+  /** Replaces what `@fastify/websocket` does before the app closes. It runs before this plugin closes the connections. */
   readonly preClose?: WebsocketPluginOptions['preClose'] | undefined
 }
 
@@ -104,7 +102,7 @@ const NAMES: Names<WebSocketAsyncOptions> = {
   preClose: true
 }
 
-/** Names that `app.register()` takes for itself, beside those of a plugin. */
+/** Options of `app.register()` itself, which Fastify passes on to the plugin. */
 const REGISTER_NAMES = { prefix: true, logLevel: true, logSerializers: true } as const
 
 const SHUTDOWN_NAMES: Names<ShutdownOptions> = { code: true, reason: true, grace: true, timeout: true, spread: true }
@@ -113,7 +111,7 @@ const KEEP_ALIVE_NAMES: Names<KeepAliveOptions> = { interval: true, timeout: tru
 
 const MARK_NAMES: Names<Amount> = { messages: true, bytes: true }
 
-/** The options with every default filled in: the settings of each folder, which stand beside what uses them. */
+/** The options with every default filled in. Each folder declares the settings that it uses itself. */
 export interface Settings extends ConnectionSettings, UpgradeSettings, AdmissionLimits {
   readonly pubsub: PubSub | null
   readonly shutdown: ShutdownSettings
@@ -122,7 +120,7 @@ export interface Settings extends ConnectionSettings, UpgradeSettings, Admission
   readonly server: WebSocketServerOptions
 }
 
-/** What the `ws` server is made with: its types do not name them all. */
+/** The options of the server of `ws`. Its types do not name them all. */
 export interface WebSocketServerOptions extends UpstreamOptions {
   closeTimeout: number
   maxPayload: number
@@ -228,8 +226,8 @@ function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): 
   const maxPayload = readMaxPayload(options, bodyLimit)
   return {
     ...server,
-    // Answers to pings that wait for the network. ws drops the connection at 60, which one write of an honest client
-    // can exceed. So many are in one read of a socket, and they take some MiB.
+    // How many answers to pings may wait for the network before ws drops the connection. By default 60, which an honest client can
+    // exceed with one write. One read of a socket has at most this many pings, whose answers take some MiB
     maxPendingAutoPongs: server.maxPendingAutoPongs ?? FRAMES_IN_A_READ,
     maxFragments: server.maxFragments ?? Math.max(64, Math.ceil(maxPayload / SMALL_FRAGMENT)),
     maxBufferedChunks: server.maxBufferedChunks ?? Math.max(1024, Math.ceil(maxPayload / SMALL_CHUNK)),
@@ -240,19 +238,19 @@ function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): 
 }
 
 /**
- * A message of the largest size may come in fragments of this size, in bytes, and no more of them. ws keeps for each, however
- * small, the whole read that it came in. Go's gorilla/websocket and others write 4 KiB.
+ * The number of fragments is limited so that a message of the largest size may come in fragments of this size, in bytes. For each
+ * fragment, however small, ws keeps the whole read that it came in. Go's gorilla/websocket and others write 4 KiB.
  */
 const SMALL_FRAGMENT = 4 * 1024
 
-/** The same for a frame and the reads that it comes in: below what one packet carries. */
+/** The same for the number of reads in which a frame may come, in bytes. It is less than one packet carries. */
 const SMALL_CHUNK = 512
 
-/** ws reads the limit as a 32-bit integer: a larger one would wrap around. */
+/** ws converts the limit to a 32-bit integer, so a larger one would wrap around. */
 const MAX_PAYLOAD = 2 ** 31 - 1
 
 function readCloseTimeout ({ closeTimeout, options }: WebSocketAsyncOptions): number {
-  const { closeTimeout: upstream } = (options ?? {}) as { closeTimeout?: number } // the types do not name it
+  const { closeTimeout: upstream } = (options ?? {}) as { closeTimeout?: number } // the types of ws do not name it
   if (closeTimeout !== undefined && upstream !== undefined) {
     throw badOption('options.closeTimeout', 'only one of closeTimeout and options.closeTimeout', upstream)
   }

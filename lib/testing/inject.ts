@@ -8,11 +8,11 @@ import { observed, type ObservedSocket } from '../connection/observed-socket.js'
 import { streamPair, type StreamEnd } from './stream-pair.js'
 
 export interface InjectOptions {
-  /** Headers of the upgrade request. @default a Host of `localhost`, and none else beside the handshake's */
+  /** Headers of the upgrade request, in addition to those of the handshake. @default a Host of `localhost` alone */
   readonly headers?: Record<string, string> | undefined
   /** The subprotocols to offer. @default none */
   readonly subprotocols?: string | string[] | undefined
-  /** What the app sees as the address of the client. @default '127.0.0.1' */
+  /** The address of the client that the app sees. @default '127.0.0.1' */
   readonly remoteAddress?: string | undefined
 }
 
@@ -41,48 +41,46 @@ export class InjectRefusedError extends Error {
   }
 }
 
-/**
- * A client in the same process, for tests: it is awaited as the server's connection is, and can behave badly on demand.
- */
+/** A client within this process, for tests. It has the methods of the server's connection, and others that let it behave badly. */
 export class InjectedWebSocket extends AsyncWebSocket {
-  /** A client has none. */
+  /** A client has no request. */
   declare readonly request: never
   readonly #stream: StreamEnd
 
   /** @internal */
   constructor (socket: ObservedSocket, stream: StreamEnd, settings: ClientSettings) {
-    super({ socket, transport: stream, request: undefined as never, settings, identifier: null, owner: NOBODY })
+    super({ socket, transport: stream, request: undefined as never, settings, identifier: null, owner: NO_OWNER })
     this.#stream = stream
     this.startReceiving()
   }
 
-  /** Stops to read: what the server sends piles up on its side. */
+  /** Stops reading: what the server sends piles up on the server. */
   pause (): void {
     this.socket.pause()
   }
 
-  /** Reads on after `pause()`. */
+  /** Starts reading again after `pause()`. */
   resume (): void {
     this.socket.resume()
   }
 
-  /** From here on the server's close frame is not answered. */
+  /** Never answers the server's close frame, from now on. */
   ignoreClose (): void {
     this.socket.close = () => {}
   }
 
-  /** Ends the client's side of the TCP connection, without a close frame, and reads on. */
+  /** Ends the client's side of the TCP connection, without a close frame, and keeps reading. */
   halfClose (): void {
     this.#stream.end()
   }
 }
 
-/** A client belongs to the test alone. */
-const NOBODY: ConnectionOwner = { isClosing: false, wheel: null, topics: null, delete () {}, dropped () {} }
+/** No app owns a client. */
+const NO_OWNER: ConnectionOwner = { isClosing: false, wheel: null, topics: null, delete () {}, dropped () {} }
 
 /** `app.injectWebSocketAsync` */
 export function injectInto (app: FastifyInstance, server: Server, settings: ClientSettings) {
-  // What the server of `ws` makes connections of is its class, with our events: their common base connects as well
+  // The class of the server's sockets extends a class of `ws` with our events. That class can also connect as a client
   const Client = observed(Object.getPrototypeOf(app.websocketServer.options.WebSocket))
   const clientSettings: ClientSettings = { ...settings, keepAlive: null, receiveTimeout: Infinity }
 
@@ -100,7 +98,7 @@ export function injectInto (app: FastifyInstance, server: Server, settings: Clie
     return new Promise((resolve, reject) => {
       const clientOptions = { headers, createConnection: () => near, closeTimeout: settings.server.closeTimeout }
       const socket = new Client(`ws://localhost${path}`, subprotocols, clientOptions)
-      // Before this listener returns nothing of what the server has sent is read
+      // Nothing that the server has sent is read before this listener returns
       socket.on('open', () => resolve(new InjectedWebSocket(socket as ObservedSocket, near, clientSettings)))
       socket.on('error', reject)
       socket.on('unexpected-response', (_request, response: IncomingMessage) => {
@@ -111,7 +109,7 @@ export function injectInto (app: FastifyInstance, server: Server, settings: Clie
   }
 }
 
-// Behind a host a path without a slash would be a part of its name
+// Without a slash it would become a part of the host name
 function assertPath (path: string): void {
   if (typeof path !== 'string' || !path.startsWith('/') || path.includes('#')) {
     throw invalidArgument('path', 'a path that begins with a slash, without a fragment', path)

@@ -1,9 +1,9 @@
 import { Duplex } from 'node:stream'
 
 /**
- * Two ends of a connection in one process: what is written to one is read from the other, held back where that one does
- * not read. As with TCP it takes a turn of the event loop to get there, and an end that is gone is noticed: reading ends, and
- * writing fails.
+ * The two ends of a connection within this process. What is written to one end can be read from the other a turn of the event loop
+ * later, and a write waits while the other end does not read. When one end is destroyed, reading from the other ends and
+ * writing to it fails.
  */
 export function streamPair (): [StreamEnd, StreamEnd] {
   const near = new StreamEnd()
@@ -14,13 +14,13 @@ export function streamPair (): [StreamEnd, StreamEnd] {
 }
 
 export class StreamEnd extends Duplex {
-  /** As a `net.Socket` has it. */
+  /** Counted as a `net.Socket` does. */
   bytesRead = 0
   remoteAddress: string | undefined
-  peer!: StreamEnd // set before anybody sees it
-  #resumeWriter: ((error?: Error) => void) | undefined // of the peer
+  peer!: StreamEnd // `streamPair()` sets it
+  #resumeWriter: ((error?: Error) => void) | undefined // while a write of the peer waits
 
-  // What was written together arrives together
+  // Chunks that were written together arrive together
   override _writev (chunks: { chunk: Buffer }[], done: (error?: Error) => void): void {
     this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), 'binary', done)
   }
@@ -50,12 +50,12 @@ export class StreamEnd extends Duplex {
     const resumeWriter = this.#resumeWriter
     this.#resumeWriter = undefined
     resumeWriter?.(brokenPipe())
-    // After what is on its way
+    // In a later turn, because a chunk may still be on its way
     setImmediate(() => { if (!this.peer.destroyed && !this.peer.readableEnded) this.peer.push(null) })
     done(error)
   }
 }
 
 function brokenPipe (): Error {
-  return Object.assign(new Error('The other end is gone'), { code: 'EPIPE' })
+  return Object.assign(new Error('The other end was destroyed'), { code: 'EPIPE' })
 }

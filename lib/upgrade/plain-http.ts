@@ -8,19 +8,19 @@ const NOTHING = Buffer.alloc(0)
 const CRLF = Buffer.from('\r\n')
 
 /**
- * Serves a request as if it had no Upgrade header. Node has parsed its head already and let go of the connection, so the
- * head is written anew without that header, put back in front of what follows it, and the connection is handed to the
- * server once more: the body is read, and the connection kept alive, as ever. If it is not certain what the head was, or
- * where the body begins and ends, the request is refused and the connection ends.
+ * Serves a request as if it had no Upgrade header. Node has already parsed its head and no longer looks after the connection. So
+ * the head is written again without that header and put back in front of what follows it, and the server gets the connection once
+ * more: it reads the body and keeps the connection alive, as for any request. If it is not certain what the head was, or where the
+ * body begins and ends, the request is refused and the connection ends.
  *
- * The `shouldUpgradeCallback` of newer versions of Node is not used for this: a request that it turns down loses what follows
- * it in the same read.
+ * The `shouldUpgradeCallback` of newer versions of Node is no way to do this: when it refuses a request, what follows that request
+ * in the same read is lost.
  */
 export function serveAsPlainHttp (server: Server, exchange: RawExchange): void {
   const { raw, socket, head } = exchange
-  if (!isCertain(raw)) exchange.endInTurn(400)
-  else if (READS_BODIES && !raw.complete) answerBeside(server, exchange)
-  else giveBack(server, socket, Buffer.concat([headWithoutUpgrade(raw), bodyBefore(raw), head]))
+  if (!isRewritable(raw)) exchange.endInTurn(400)
+  else if (READS_BODIES && !raw.complete) answerWhileReading(server, exchange)
+  else giveBack(server, socket, Buffer.concat([headWithoutUpgrade(raw), bodyRead(raw), head]))
 }
 
 function giveBack (server: Server, socket: Socket, bytes: Buffer): void {
@@ -33,16 +33,16 @@ const METHOD = /^[A-Z-]+$/
 const TARGET = /^[\x21-\x7e\x80-\xff]+$/
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
-/** Whether the request can be written anew as it was. A server that parses leniently takes requests for which that is not so. */
-function isCertain (raw: IncomingMessage): boolean {
+/** Whether the head can be written again exactly as it was. A server that parses leniently also accepts others. */
+export function isRewritable (raw: IncomingMessage): boolean {
   const { method = '', url = '', httpVersion, rawHeaders } = raw
   return METHOD.test(method) && TARGET.test(url) && /^1\.[01]$/.test(httpVersion) &&
-    rawHeaders.length < MAX_RAW_HEADERS && // the limit may have been another when the connection was made
+    rawHeaders.length < MAX_RAW_HEADERS && // the limit may have been different when the connection was made
     rawHeaders.every((text, i) => i % 2 === 0 ? isToken(text) : VALUE.test(text)) &&
     isFramed(raw)
 }
 
-/** Whether the head tells in one way where the body ends (RFC 9112, section 6.3), and nobody has read a part of the body. */
+/** Whether the head says in exactly one way where the body ends (RFC 9112, section 6.3), and no part of the body was read. */
 function isFramed ({ headers, rawHeaders, httpVersion, complete, readableLength, readableDidRead }: IncomingMessage): boolean {
   const { 'content-length': length = '0', 'transfer-encoding': coding } = headers
   const framing = rawHeaders.filter((name, i) => i % 2 === 0 && /^(content-length|transfer-encoding)$/i.test(name))
@@ -51,7 +51,7 @@ function isFramed ({ headers, rawHeaders, httpVersion, complete, readableLength,
   return /^\d+$/.test(length) && (!complete || readableLength === (READS_BODIES ? Number(length) : 0))
 }
 
-function headWithoutUpgrade ({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
+export function headWithoutUpgrade ({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
   const lines = [`${method} ${url} HTTP/${httpVersion}`]
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string // names and values alternate
@@ -68,8 +68,8 @@ function connectionWithoutUpgrade (name: string, value: string): string[] {
   return kept.length === 0 ? [] : [`${name}: ${kept.join(',').trim()}`]
 }
 
-/** The body, if Node has read it. */
-function bodyBefore (raw: IncomingMessage): Buffer {
+/** The part of the body that Node has read, as it was on the wire. */
+function bodyRead (raw: IncomingMessage): Buffer {
   if (!READS_BODIES) return NOTHING
   const parts: Buffer[] = []
   for (let part; (part = raw.read()) !== null;) parts.push(part)
@@ -79,20 +79,20 @@ function bodyBefore (raw: IncomingMessage): Buffer {
 }
 
 /**
- * Answers a request while Node reads its body. Then the connection ends: Node would give a further upgrade request to the stream
- * that it has made for what follows this body.
+ * Answers a request while Node still reads its body. Then the connection ends, because Node would give the next upgrade request
+ * the stream that it has made for what follows this body.
  */
-function answerBeside (server: Server, exchange: RawExchange): void {
+function answerWhileReading (server: Server, exchange: RawExchange): void {
   const { raw, raw: { headers }, socket, response } = exchange
   delete headers.upgrade
   delete headers['http2-settings']
   response.shouldKeepAlive = false
   response.assignSocket(socket)
   exchange.watch({
-    exchangeOnTimeout: () => false, // plain HTTP knows no such limit
+    exchangeOnTimeout: () => false, // plain HTTP has no such limit
     exchangeOnAnswer () {},
     exchangeOnClose () {
-      if (!response.writableEnded) raw.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' })) // as Node does it
+      if (!response.writableEnded) raw.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' })) // as Node does
     },
     refuse () {}
   })
