@@ -7,7 +7,7 @@ import { FirstRequests } from './lib/app/first-requests.js'
 import { Lifecycle } from './lib/app/lifecycle.js'
 import { Shutdown, withoutFailing } from './lib/app/shutdown.js'
 import type { AsyncWebSocket } from './lib/connection/async-web-socket.js'
-import { readOptions, type WebSocketAsyncOptions } from './lib/plugin/options.js'
+import { readOptions, type Settings, type WebSocketAsyncOptions } from './lib/plugin/options.js'
 import { decorateRequests, hasResponseHooks } from './lib/plugin/routes.js'
 import { adoptForeignPlugins, claim, registerUpstream } from './lib/plugin/upstream.js'
 import { injectInto, type InjectedWebSocket, type InjectOptions } from './lib/testing/inject.js'
@@ -74,16 +74,7 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   await registerUpstream(app, settings, collection.bus, (...upgrade) => listener.serverOnUpgrade(...upgrade))
   decorateRequests(app)
 
-  const context: UpgradeContext = {
-    server: app.websocketServer,
-    foreignPlugins: [],
-    hasResponseHooks: false,
-    settings,
-    admission: new Admission(settings, collection),
-    collection,
-    lifecycle,
-    log: app.log
-  }
+  const context = newUpgradeContext(app, settings, collection)
   const listener = new UpgradeListener(app, server, context, firstRequests)
   firstRequests.watch()
   listener.start()
@@ -95,6 +86,19 @@ async function websocketAsync (app: FastifyInstance, options: WebSocketAsyncOpti
   app.close = closeWithoutDeadlock(app, lifecycle)
   app.decorate('webSockets', collection)
   app.decorate('injectWebSocketAsync', injectInto(app, server, settings))
+}
+
+function newUpgradeContext (app: FastifyInstance, settings: Settings, collection: WebSocketCollection): UpgradeContext {
+  return {
+    server: app.websocketServer,
+    foreignPlugins: [], // until the app is ready
+    hasResponseHooks: false, // likewise
+    settings,
+    admission: new Admission(settings, collection),
+    collection,
+    lifecycle: collection.lifecycle,
+    log: app.log
+  }
 }
 
 /** A plugin for Fastify 5: `await app.register(websocketAsync)`, then `await request.getWebSocketAsync()` in a handler. */

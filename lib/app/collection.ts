@@ -56,19 +56,20 @@ const PUBLISH_OPTIONS: Names<PublishOptions> = { except: true }
  */
 export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents> implements Iterable<AsyncWebSocket> {
   /** @internal */
+  readonly lifecycle: Lifecycle
+  /** @internal */
   readonly topics: Topics<AsyncWebSocket>
   /** @internal */
   readonly bus: Bus | null
   /** @internal */
   readonly wheel: TimerWheel | null
-  readonly #lifecycle: Lifecycle
   readonly #byIdentifier = new Map<string, AsyncWebSocket>()
   readonly #log: FastifyBaseLogger
 
   /** @internal */
   constructor ({ keepAlive, pubsub, sendLimits }: CollectionSettings, lifecycle: Lifecycle, log: FastifyBaseLogger) {
     super()
-    this.#lifecycle = lifecycle
+    this.lifecycle = lifecycle
     this.wheel = keepAlive && new TimerWheel(keepAlive.interval / 2)
     this.#log = log
     this.bus = pubsub && new Bus(pubsub, sendLimits.maxBufferedBytes, this, log)
@@ -77,17 +78,12 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
 
   /** The number of connections. */
   get size (): number {
-    return this.#lifecycle.connections.size
-  }
-
-  /** @internal Whether the app is closing. */
-  get isClosing (): boolean {
-    return this.#lifecycle.isClosing
+    return this.lifecycle.connections.size
   }
 
   /** The connections in the order in which they were opened. They may open and end during the iteration. */
   [Symbol.iterator] (): IterableIterator<AsyncWebSocket> {
-    return this.#lifecycle.connections.values()
+    return this.lifecycle.connections.values()
   }
 
   /** The open connection with this identifier. */
@@ -156,7 +152,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
 
   /** @internal */
   add (connection: AsyncWebSocket): void {
-    this.#lifecycle.trackConnection(connection)
+    this.lifecycle.trackConnection(connection)
     const { identifier } = connection
     if (identifier !== null) {
       const replaced = this.get(identifier)
@@ -169,7 +165,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
 
   /** @internal The connection has ended. */
   delete (connection: AsyncWebSocket, closeInfo: CloseInfo, traffic: Traffic): void {
-    this.#lifecycle.untrackConnection(connection)
+    this.lifecycle.untrackConnection(connection)
     this.topics.leave(connection)
     const { identifier } = connection
     if (identifier !== null && this.#byIdentifier.get(identifier) === connection) this.#byIdentifier.delete(identifier)

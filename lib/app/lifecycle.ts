@@ -20,61 +20,46 @@ export interface RunningHandler {
  * to its end, so that the shutdown can wait until all have ended.
  */
 export class Lifecycle {
-  readonly #upgrades = new Set<Refusable>()
-  readonly #handlers = new Set<RunningHandler>()
-  readonly #connections = new Set<AsyncWebSocket>()
-  #isClosing = false
+  /** Whether the app is closing. */
+  isClosing = false
+  readonly upgrades = new Set<Refusable>()
+  readonly handlers = new Set<RunningHandler>()
+  /** In the order in which they were opened. */
+  readonly connections = new Set<AsyncWebSocket>()
   #resolveClosing!: () => void // set when `closing` is made
   #onAllEnded: (() => void) | undefined
   /** Resolves when the app begins to close. */
   readonly closing = new Promise<void>((resolve) => { this.#resolveClosing = resolve })
 
-  get isClosing (): boolean {
-    return this.#isClosing
-  }
-
-  get upgrades (): ReadonlySet<Refusable> {
-    return this.#upgrades
-  }
-
-  get handlers (): ReadonlySet<RunningHandler> {
-    return this.#handlers
-  }
-
-  /** In the order in which they were opened. */
-  get connections (): ReadonlySet<AsyncWebSocket> {
-    return this.#connections
-  }
-
   beginClosing (): void {
-    this.#isClosing = true
+    this.isClosing = true
     this.#resolveClosing()
   }
 
   trackUpgrade (upgrade: Refusable): void {
-    this.#upgrades.add(upgrade)
+    this.upgrades.add(upgrade)
   }
 
   untrackUpgrade (upgrade: Refusable): void {
-    this.#upgrades.delete(upgrade)
+    this.upgrades.delete(upgrade)
     this.#checkEnd()
   }
 
   trackHandler (handler: RunningHandler): void {
-    this.#handlers.add(handler)
+    this.handlers.add(handler)
   }
 
   untrackHandler (handler: RunningHandler): void {
-    this.#handlers.delete(handler)
+    this.handlers.delete(handler)
     this.#checkEnd()
   }
 
   trackConnection (connection: AsyncWebSocket): void {
-    this.#connections.add(connection)
+    this.connections.add(connection)
   }
 
   untrackConnection (connection: AsyncWebSocket): void {
-    this.#connections.delete(connection)
+    this.connections.delete(connection)
     this.#checkEnd()
   }
 
@@ -93,6 +78,6 @@ export class Lifecycle {
   }
 
   #checkEnd (): void {
-    if (this.#upgrades.size + this.#handlers.size + this.#connections.size === 0) this.#onAllEnded?.()
+    if (this.upgrades.size + this.handlers.size + this.connections.size === 0) this.#onAllEnded?.()
   }
 }

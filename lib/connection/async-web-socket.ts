@@ -187,7 +187,7 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
     try {
       assertClose(code ?? 1000, reason ?? '')
       this.closeWith(code, reason, 'local')
-      return this.closed
+      return this.ending.closed
     } catch (error) {
       return refuse(this, error)
     }

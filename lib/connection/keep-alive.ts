@@ -15,17 +15,22 @@ export interface KeepAliveSettings {
 
 /** What the keep-alive needs of its connection. */
 export interface KeepAliveOwner {
-  /** Bytes that came from the peer so far. */
-  readonly inboundBytes: number
-  /** Whether reading is paused, so that an answer of the peer would not be seen. */
-  readonly isPaused: boolean
-  /** Reads on, up to a bound, although reading is paused. */
-  readAhead (): void
+  readonly inbound: {
+    /** Bytes that came from the peer so far. */
+    readonly bytesRead: number
+  }
+  readonly queue: {
+    /** Reads on, up to a bound, although reading is paused. */
+    readAhead (): void
+  }
+  readonly socket: {
+    /** Whether reading is paused, so that an answer of the peer would not be seen. */
+    readonly isPaused: boolean
+    ping (payload: string): void
+  }
   /** From here on the keep-alive hears when reading goes on after a pause. */
   reportResumes (): void
-  ping (payload: string): void
-  /** The peer showed no sign of life in time. */
-  terminateSilent (): void
+  terminateWith (cause: 'keep-alive'): void
 }
 
 /** Ticks twice in an interval. */
@@ -95,14 +100,14 @@ export class KeepAlive implements Ticking {
 
   /** A peer that is silent from one tick to the next was silent for half an interval at least, and for a whole one at most. */
   tick (): void {
-    const isSilent = this.#owner.inboundBytes === this.#inboundBytes
-    this.#inboundBytes = this.#owner.inboundBytes
+    const isSilent = this.#owner.inbound.bytesRead === this.#inboundBytes
+    this.#inboundBytes = this.#owner.inbound.bytesRead
     if (isSilent) this.#ask()
   }
 
   #send (onFinish: (latency: number | null) => void): Ping {
     if (this.#pings === undefined) {
-      this.#pings = new Pings(this.#owner)
+      this.#pings = new Pings(this.#owner.socket)
       this.#owner.reportResumes()
     }
     return this.#pings.send(onFinish)
@@ -128,8 +133,8 @@ export class KeepAlive implements Ticking {
       this.#waitForSilence()
     })
     // What is read now may have waited for long, so only the pong is a sign of life
-    this.#isPongNeeded = this.#owner.isPaused
-    if (this.#isPongNeeded) this.#owner.readAhead()
+    this.#isPongNeeded = this.#owner.socket.isPaused
+    if (this.#isPongNeeded) this.#owner.queue.readAhead()
     this.#due = performance.now() + timeout
     this.#judgeIn(timeout)
   }
@@ -140,10 +145,10 @@ export class KeepAlive implements Ticking {
 
   #judge (): void {
     const { timeout } = this.#settings as KeepAliveSettings
-    const hasSpoken = this.#owner.inboundBytes !== this.#inboundBytes
-    this.#inboundBytes = this.#owner.inboundBytes
+    const hasSpoken = this.#owner.inbound.bytesRead !== this.#inboundBytes
+    this.#inboundBytes = this.#owner.inbound.bytesRead
     const late = performance.now() - this.#due
-    if (this.#owner.isPaused || (hasSpoken && !this.#isPongNeeded)) {
+    if (this.#owner.socket.isPaused || (hasSpoken && !this.#isPongNeeded)) {
       this.#ask() // if paused again, more waits than was read ahead, and nobody knows whether the peer is alive
     } else if (late < -1) {
       this.#judgeIn(-late) // reading was resumed meanwhile
@@ -151,7 +156,7 @@ export class KeepAlive implements Ticking {
       this.#due += late + timeout // the event loop was busy, and has not read yet what came meanwhile
       this.#judgeIn(timeout)
     } else {
-      this.#owner.terminateSilent()
+      this.#owner.terminateWith('keep-alive')
     }
   }
 }

@@ -4,22 +4,22 @@ import type { WebSocket } from 'ws'
 import type { CloseCause, CloseInfo } from '../base/close.js'
 import { Inbound, kOwner } from '../receive/inbound.js'
 import { Message } from '../receive/message.js'
-import type { Amount, ReceiveLimits } from '../receive/receive-limits.js'
+import type { Amount } from '../receive/receive-limits.js'
 import { ReceiveQueue } from '../receive/receive-queue.js'
 import type { Publication } from '../send/frame.js'
-import { NOT_SENT, Sender, type SendLimits } from '../send/sender.js'
+import { NOT_SENT, Sender } from '../send/sender.js'
 import { sendTransport } from '../send/socket-transport.js'
 import type { Topics } from '../topics/topics.js'
+import type { ConnectionSettings } from './connection-settings.js'
 import { Ending } from './ending.js'
-import { KeepAlive, type KeepAliveSettings } from './keep-alive.js'
+import { KeepAlive } from './keep-alive.js'
 import type { ObservedSocket } from './observed-socket.js'
 import type { PingPolicy } from './ping-policy.js'
 import type { TimerWheel } from './timer-wheel.js'
 
 /** The app, as its connections see it. */
 export interface ConnectionOwner {
-  /** Whether the app is closing. */
-  readonly isClosing: boolean
+  readonly lifecycle: { readonly isClosing: boolean }
   /** `null` for a client, which cannot subscribe. */
   readonly topics: Topics<LiveConnection> | null
   /** Ticks twice in an interval of the keep-alive. */
@@ -28,23 +28,6 @@ export interface ConnectionOwner {
   delete (connection: LiveConnection, closeInfo: CloseInfo, traffic: Traffic): void
   /** A message that came, or one that was to be sent, was dropped. */
   dropped (connection: LiveConnection, direction: 'in' | 'out', reason: string, bytes: number): void
-}
-
-/** The settings of a connection. */
-export interface ConnectionSettings {
-  readonly receiveLimits: ReceiveLimits
-  readonly receiveTimeout: number
-  readonly sendLimits: SendLimits
-  readonly slowConsumer: 'close' | 'drop'
-  readonly keepAlive: KeepAliveSettings | null
-  /** The close frame while the app closes. */
-  readonly shutdown: Pick<CloseInfo, 'code' | 'reason'>
-  /** Options of the `ws` server. */
-  readonly server: {
-    readonly closeTimeout: number
-    readonly allowSynchronousEvents?: boolean | undefined
-    readonly WebSocket?: unknown
-  }
 }
 
 /** What passed through a connection. */
@@ -240,33 +223,8 @@ export abstract class LiveConnection {
   }
 
   /** @internal */
-  get inboundBytes (): number {
-    return this.inbound.bytesRead
-  }
-
-  /** @internal */
-  get isPaused (): boolean {
-    return this.socket.isPaused
-  }
-
-  /** @internal */
-  readAhead (): void {
-    this.queue.readAhead()
-  }
-
-  /** @internal */
   reportResumes (): void {
     this.inbound.transport.on('resume', transportOnResume)
-  }
-
-  /** @internal */
-  ping (payload: string): void {
-    this.socket.ping(payload)
-  }
-
-  /** @internal */
-  terminateSilent (): void {
-    this.terminateWith('keep-alive')
   }
 
   // What the handler and the app do with it
@@ -291,8 +249,8 @@ export abstract class LiveConnection {
   /** @internal The app is closing: it closes now where no work has begun, else when the handler returns. */
   drain (): void {
     const hasBegun = this.reader === 'receiving' || (this.reader === 'awaited' && this.queue.length > 0)
-    if (this.#state === 'open') this.#state = this.queue.hasWaiter ? 'drained' : 'draining'
-    this.queue.end()
+    const hasToldEnd = this.queue.end()
+    if (this.#state === 'open') this.#state = hasToldEnd ? 'drained' : 'draining'
     if (!hasBegun) this.closeForShutdown()
   }
 
@@ -330,7 +288,7 @@ export abstract class LiveConnection {
   /** @internal Sends what waits, then a close frame. @param code @default 1000, or `shutdown.code` while the app closes */
   closeWith (code: number | undefined, reason: string | undefined, cause: CloseCause): void {
     if (this.isClosed) return
-    const isShutdown = this.owner.isClosing
+    const isShutdown = this.owner.lifecycle.isClosing
     const byDefault = isShutdown && code === undefined ? this.settings.shutdown : { code: 1000, reason: '' }
     const close = this.ending.sentClose = { code: code ?? byDefault.code, reason: reason ?? byDefault.reason }
     this.#leaveOpen(isShutdown && cause !== 'handler-failed' ? 'shutdown' : cause, true)

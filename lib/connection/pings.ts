@@ -9,13 +9,12 @@ export interface Ping {
 export class Pings {
   /** The last round trip that was measured, in ms. */
   latency: number | null = null
-  readonly #owner: { ping (payload: string): void }
+  readonly #socket: { ping (payload: string): void }
   readonly #waiting = new Map<string, Ping>() // by payload, in the order in which they were sent
   #count = 0
 
-  /** @param owner sends a ping with this payload */
-  constructor (owner: { ping (payload: string): void }) {
-    this.#owner = owner
+  constructor (socket: { ping (payload: string): void }) {
+    this.#socket = socket
   }
 
   /** @param onFinish called once with the round trip in ms, or with `null` when nobody waits for it any longer */
@@ -29,7 +28,7 @@ export class Pings {
       }
     }
     this.#waiting.set(payload, ping)
-    this.#owner.ping(payload)
+    this.#socket.ping(payload)
     return ping
   }
 

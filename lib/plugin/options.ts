@@ -5,7 +5,7 @@ import type { PubSub } from '../topics/bus.js'
 import { assertClose } from '../base/close.js'
 import type { KeepAliveOptions } from '../connection/keep-alive.js'
 import type { ShutdownSettings } from '../app/shutdown.js'
-import type { ConnectionSettings } from '../connection/live-connection.js'
+import type { ConnectionSettings } from '../connection/connection-settings.js'
 import type { AdmissionLimits } from '../upgrade/admission.js'
 import type { UpgradeSettings } from '../upgrade/attempt.js'
 import { originRule, type OriginOption } from '../upgrade/origin.js'
@@ -133,15 +133,6 @@ export interface WebSocketServerOptions extends UpstreamOptions {
  */
 export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number): Settings {
   assertNames(options, { ...NAMES, ...REGISTER_NAMES }, badOption)
-  for (const name of ['errorHandler', 'preClose'] as const) {
-    const value = options[name]
-    if (value !== undefined && typeof value !== 'function') throw badOption(name, 'a function', value)
-  }
-  const { slowConsumer = 'close', duplicateIdentifier = 'replace' } = options
-  if (slowConsumer !== 'close' && slowConsumer !== 'drop') throw badOption('slowConsumer', "'close' or 'drop'", slowConsumer)
-  if (duplicateIdentifier !== 'replace' && duplicateIdentifier !== 'reject') {
-    throw badOption('duplicateIdentifier', "'replace' or 'reject'", duplicateIdentifier)
-  }
   const mark = readReceiveHighWaterMark(options.receiveHighWaterMark)
   const server = readServerOptions(options, bodyLimit)
   return Object.freeze({
@@ -152,17 +143,29 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
       highWaterMark: amount('sendHighWaterMark', options.sendHighWaterMark, 64 * 1024),
       maxBufferedBytes: amount('maxBufferedBytes', options.maxBufferedBytes, 16 * 1024 * 1024)
     }),
-    slowConsumer,
-    duplicateIdentifier,
+    slowConsumer: oneOf('slowConsumer', options.slowConsumer, ['close', 'drop']),
+    duplicateIdentifier: oneOf('duplicateIdentifier', options.duplicateIdentifier, ['replace', 'reject']),
     pubsub: readPubSub(options.pubsub),
     keepAlive: readKeepAlive(options.keepAlive),
     receiveTimeout: durationOption('receiveTimeout', options.receiveTimeout, Infinity),
     upgradeTimeout: durationOption('upgradeTimeout', options.upgradeTimeout, 10_000),
     shutdown: readShutdown(options.shutdown),
-    errorHandler: options.errorHandler,
-    preClose: options.preClose,
+    errorHandler: functionOption('errorHandler', options.errorHandler),
+    preClose: functionOption('preClose', options.preClose),
     server
   })
+}
+
+/** One of two values, of which the first is the default. */
+function oneOf<A extends string, B extends string> (name: string, value: A | B | undefined, [byDefault, other]: readonly [A, B]): A | B {
+  if (value === undefined) return byDefault
+  if (value !== byDefault && value !== other) throw badOption(name, `'${byDefault}' or '${other}'`, value)
+  return value
+}
+
+function functionOption<F> (name: string, value: F | undefined): F | undefined {
+  if (value !== undefined && typeof value !== 'function') throw badOption(name, 'a function', value)
+  return value
 }
 
 function amount (name: string, value: number | undefined, byDefault: number): number {

@@ -40,11 +40,6 @@ export class ReceiveQueue<T extends Waiting> {
     this.#flow = flow
   }
 
-  /** Whether a receive waits. */
-  get hasWaiter (): boolean {
-    return !this.#waiters.isEmpty
-  }
-
   /** Whether no further message will come out. */
   get hasEnded (): boolean {
     return this.#reading === 'ended' && this.length === 0
@@ -83,12 +78,17 @@ export class ReceiveQueue<T extends Waiting> {
     else this.#resume('ahead')
   }
 
-  /** No more messages come in. Receives that wait get `null`; messages that wait can still be received. */
-  end (): void {
+  /**
+   * No more messages come in. Receives that wait get `null`; messages that wait can still be received.
+   * @returns whether a receive waited
+   */
+  end (): boolean {
+    if (this.#reading === 'ended') return false
     const isPaused = this.#reading === 'paused' || this.#reading === 'stopped'
     this.#reading = 'ended'
-    this.#waiters.end()
+    const hadWaiter = this.#waiters.end()
     if (isPaused) this.#flow.resumeReading() // or the peer's close frame would not be seen
+    return hadWaiter
   }
 
   /** The next message in order, or `null` on timeout, abort or end. */

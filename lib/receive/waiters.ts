@@ -24,10 +24,6 @@ export class Waiters<T> {
   #timeout = 0
   #timed: Waiter<T> | undefined
 
-  get isEmpty (): boolean {
-    return this.#first === undefined
-  }
-
   /** Resolves to a message, or to `null` after `timeout` ms, on abort or at the end. */
   add (timeout: number, signal: AbortSignal | undefined): Promise<T | null> {
     return new Promise((resolve) => this.#append(resolve, false, timeout, signal))
@@ -45,10 +41,12 @@ export class Waiters<T> {
     return true
   }
 
-  /** No message will come any more: every receive that waits gets `null`. */
-  end (): void {
+  /** No message will come any more: every receive that waits gets `null`. Returns whether there was one. */
+  end (): boolean {
     clearTimeout(this.#timer)
+    if (this.#first === undefined) return false
     while (this.#first !== undefined) this.#finish(this.#first, null)
+    return true
   }
 
   // The type of the result depends on `isIteration`

@@ -76,7 +76,7 @@ export class InjectedWebSocket extends AsyncWebSocket {
 }
 
 /** No app owns a client. */
-const NO_OWNER: ConnectionOwner = { isClosing: false, wheel: null, topics: null, delete () {}, dropped () {} }
+const NO_OWNER: ConnectionOwner = { lifecycle: { isClosing: false }, wheel: null, topics: null, delete () {}, dropped () {} }
 
 /** `app.injectWebSocketAsync` */
 export function injectInto (app: FastifyInstance, server: Server, settings: ClientSettings) {

@@ -230,7 +230,7 @@ export class UpgradeAttempt implements ExchangeOwner {
     this.#owner.attemptOnAccept(connection)
     server.emit('connection', socket, raw)
     onOpen(connection)
-    if (collection.isClosing) connection.drain()
+    if (this.#context.lifecycle.isClosing) connection.drain()
     this.#opening?.resolve(connection)
   }
 

@@ -220,13 +220,6 @@ t.test("what other nodes publish is delivered, and gaps are logged and emitted a
   t.match(lines, [{ level: 40, msg: 'websocket publications missed', topic: 'room', missed: 2 }])
 })
 
-t.test('isClosing is that of the lifecycle', async (t) => {
-  const { collection, lifecycle } = newCollection()
-  t.equal(collection.isClosing, false)
-  lifecycle.beginClosing()
-  t.equal(collection.isClosing, true)
-})
-
 t.test('the collection is an EventEmitter without listeners of its own', async (t) => {
   const { collection } = newCollection()
   t.type(collection, EventEmitter)

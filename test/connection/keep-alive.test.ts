@@ -10,15 +10,17 @@ function play (t: Test, settings: KeepAliveSettings | null = { interval: 1000, t
   const log: string[] = []
   const peer = { inboundBytes: 0, isPaused: false, isHeard: false, lastPing: '' }
   const keepAlive = new KeepAlive({
-    get inboundBytes () { return peer.inboundBytes },
-    get isPaused () { return peer.isPaused },
-    reportResumes: () => { peer.isHeard = true },
-    ping (payload) {
-      peer.lastPing = payload
-      log.push(`ping ${clock.now}`)
+    inbound: { get bytesRead () { return peer.inboundBytes } },
+    queue: { readAhead: () => { log.push(`read ahead ${clock.now}`) } },
+    socket: {
+      get isPaused () { return peer.isPaused },
+      ping (payload) {
+        peer.lastPing = payload
+        log.push(`ping ${clock.now}`)
+      }
     },
-    readAhead: () => { log.push(`look ${clock.now}`) },
-    terminateSilent () {
+    reportResumes: () => { peer.isHeard = true },
+    terminateWith () {
       log.push(`terminate ${clock.now}`)
       keepAlive.stop()
     }
@@ -104,17 +106,17 @@ t.test('a deadline that fires late does not spare a dead peer', async (t) => {
 })
 
 t.test('while reading is paused, only the pong tells', async (t) => {
-  await t.test('the look finds it', async (t) => {
+  await t.test('reading ahead finds it', async (t) => {
     const { clock, log, peer, pong } = play(t)
     peer.isPaused = true
     clock.tick(1000)
-    t.same(log, ['ping 1000', 'look 1000'])
-    peer.isPaused = false // the look has resumed reading
+    t.same(log, ['ping 1000', 'read ahead 1000'])
+    peer.isPaused = false // reading ahead has resumed reading
     pong()
     clock.tick(500)
     t.notMatch(log.join(), /terminate/)
   })
-  await t.test('the look finds only what was waiting', async (t) => {
+  await t.test('reading ahead finds only what was waiting', async (t) => {
     const { clock, log, peer, speak } = play(t)
     peer.isPaused = true
     clock.tick(1000)
@@ -123,7 +125,7 @@ t.test('while reading is paused, only the pong tells', async (t) => {
     clock.tick(500)
     t.same(log.at(-1), 'terminate 1500')
   })
-  await t.test('the look finds more than it admits: nothing is known', async (t) => {
+  await t.test('more waits than reading ahead admits: nothing is known', async (t) => {
     const { clock, log, peer } = play(t)
     peer.isPaused = true
     clock.tick(60_000)
