@@ -2,6 +2,7 @@
 // argument: it is the one line that changes when an app moves over.
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import Fastify from 'fastify'
 import { createWebSocketStream } from 'ws'
 
@@ -105,7 +106,7 @@ export async function buildApp (websocket, { logger = false } = {}) {
 
   app.get('/throws', { websocket: true }, () => { throw new Error('at once') })
   app.get('/rejects', { websocket: true }, async () => {
-    await new Promise((resolve) => setTimeout(resolve, 10))
+    await nextTurn()
     throw new Error('later')
   })
 

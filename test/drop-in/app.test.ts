@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { createWebSocketStream, WebSocket } from 'ws'
 import plugin from '../../index.js'
+import { until } from '../fixtures/wait.js'
 
 interface Built {
   app: FastifyInstance
@@ -91,7 +92,7 @@ for (const [name, websocket] of Object.entries({ '@fastify/websocket': upstream,
       await ada.json()
       await app.close()
       t.same(await ada.closed, [4001, 'come back later'])
-      while (events.length < 3) await new Promise((resolve) => setTimeout(resolve, 5)) // its server may hear of it later
+      await until('the server has heard of all three', () => events.length >= 3)
       t.same(events.sort(), ['ada left tea with 4001', 'onClose', 'preClose'])
     })
   })

@@ -87,7 +87,7 @@ async function isFree (port) {
       await once(server, 'close')
       return true
     } catch {
-      await new Promise((resolve) => setTimeout(resolve, 250))
+      await new Promise((resolve) => setTimeout(resolve, 250)) // nothing tells when another process leaves the port
     }
   }
   return false

@@ -8,6 +8,7 @@ import { WebSocket } from 'ws'
 import { WebSocketCloseError, type AsyncWebSocket, type CloseInfo } from '../../../index.js'
 import { buildApp, listen, needsTcp } from '../../fixtures/app.js'
 import { deferred } from '../../fixtures/deferred.js'
+import { fakeClock } from '../../fixtures/fake-clock.js'
 import { captureLog } from '../../fixtures/log.js'
 import { closeFrame, frame, openRaw } from '../../fixtures/raw-client.js'
 
@@ -327,17 +328,28 @@ t.test('leaving an iteration closes nothing and loses nothing', async (t) => {
 
 t.test('receiveTimeout is the default of a receive, and Infinity switches it off', async (t) => {
   const app = await buildApp(t, { receiveTimeout: 20 })
+  const isReceiving = deferred()
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()
-    t.equal(await ws.receiveMessageAsync(), null)
+    const first = ws.receiveMessageAsync()
+    isReceiving.resolve()
+    t.equal(await first, null)
     t.equal(ws.hasEnded, false)
     t.equal(ws.isClosed, false)
     await ws.sendAsync('timed out')
-    t.equal((await ws.receiveMessageAsync({ timeout: Infinity }))?.getString(), 'late')
+    const received = ws.receiveMessageAsync({ timeout: Infinity })
+    clock.tick(60_000)
+    await ws.sendAsync('still waiting')
+    t.equal((await received)?.getString(), 'late')
   })
-  const client = await openRaw(t, await listen(app), '/')
+  const port = await listen(app)
+  const clock = fakeClock(t)
+  const client = await openRaw(t, port, '/')
+  await isReceiving.promise
+  clock.tick(20)
   t.equal(await client.text(), 'timed out')
-  setTimeout(() => client.write(frame('late')), 60)
+  t.equal(await client.text(), 'still waiting')
+  client.write(frame('late'))
   t.same(await client.close(), { code: 1000, reason: '' })
 })
 

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -11,6 +11,7 @@ import { deferred } from '../../fixtures/deferred.js'
 import { compressed, DEFLATE } from '../../fixtures/deflate.js'
 import { measureMemory, MiB, type Memory } from '../../fixtures/memory.js'
 import { frame, handshake } from '../../fixtures/raw-client.js'
+import { untilSteady } from '../../fixtures/wait.js'
 
 // What a connection keeps in memory, heap and buffers, against the bounds of the README's "Memory", under traffic that makes the
 // most of each byte that is sent.
@@ -156,13 +157,8 @@ async function stall (ws: AsyncWebSocket): Promise<void> {
 
 /** Waits until nothing moves any more: bytes that come, and bytes that wait. */
 async function quiet (connections: Iterable<AsyncWebSocket>): Promise<void> {
-  let [last, unchanged] = ['', 0]
-  for (let i = 0; i < 200 && unchanged < 6; i++) {
-    await delay(50)
-    const now = Array.from(connections, ({ request, bufferedBytes }) => `${request.raw.socket.bytesRead} ${bufferedBytes}`).join()
-    unchanged = now === last ? unchanged + 1 : 0
-    last = now
-  }
+  const read = () => Array.from(connections, ({ request, bufferedBytes }) => `${request.raw.socket.bytesRead} ${bufferedBytes}`).join()
+  await untilSteady('what was read and what waits', read, 300, 30_000)
 }
 
 /** Clients that do not read, in a process of their own; call it and they begin to send. */

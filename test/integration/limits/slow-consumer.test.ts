@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import type { AsyncWebSocket, CloseInfo } from '../../../index.js'
 import { buildApp, listen } from '../../fixtures/app.js'
@@ -6,27 +6,23 @@ import { deferred } from '../../fixtures/deferred.js'
 import { captureLog } from '../../fixtures/log.js'
 import { measureMemory, MiB } from '../../fixtures/memory.js'
 import { openRaw } from '../../fixtures/raw-client.js'
+import { untilSteady } from '../../fixtures/wait.js'
 
 const TOTAL = 1024 * MiB
 const SIZE = 256 * 1024
-
-interface Outcome {
-  results: boolean[]
-  info: CloseInfo
-}
 
 for (const slowConsumer of ['close', 'drop'] as const) {
   for (const isAwaited of [true, false]) {
     t.test(`1 GiB, ${isAwaited ? '' : 'not '}awaited, for a client that never reads: ${slowConsumer}`, async (t) => {
       const { lines, logger } = captureLog()
       const app = await buildApp(t, { app: { logger }, slowConsumer, closeTimeout: 300 })
-      const ended = deferred<Outcome>()
+      const ended = deferred<CloseInfo>()
       const looped = deferred()
+      const results: boolean[] = []
       const opened = deferred<AsyncWebSocket>()
       app.get('/', async (request) => {
         const ws = await request.getWebSocketAsync()
         opened.resolve(ws)
-        const results: boolean[] = []
         const calls: Promise<unknown>[] = []
         for (let sent = 0; sent < TOTAL; sent += SIZE) {
           const call = ws.sendAsync(Buffer.alloc(SIZE)).then((isSent) => results.push(isSent))
@@ -37,13 +33,13 @@ for (const slowConsumer of ['close', 'drop'] as const) {
         }
         looped.resolve()
         await Promise.all(calls)
-        ended.resolve({ results, info: await ws.closed })
+        ended.resolve(await ws.closed)
       })
       const before = await measureMemory()
       const client = await openRaw(t, await listen(app), '/')
       client.socket.pause()
       const ws = await opened.promise
-      await (isAwaited ? delay(500) : looped.promise)
+      await (isAwaited ? untilSteady('what was handed over', () => results.length, 300) : looped.promise)
       const after = await measureMemory()
       t.ok(after.used - before.used < 48 * MiB, `${((after.used - before.used) / MiB).toFixed(1)} MiB more in use`)
       t.ok(ws.bufferedBytes <= 17 * MiB, `${ws.bufferedBytes} bytes wait`)
@@ -55,7 +51,7 @@ for (const slowConsumer of ['close', 'drop'] as const) {
         t.equal(ws.isClosed, false)
         ws.terminate()
       }
-      const { results, info } = await ended.promise
+      const info = await ended.promise
       const sent = results.filter(Boolean).length
       const dropped = (lines.find(({ msg }) => msg === 'websocket closed')?.sent as { dropped: number }).dropped
       t.comment(`${sent} sent, ${dropped} dropped, ${info.unsent} unsent, closed with ${info.code} (${info.cause})`)
@@ -91,7 +87,7 @@ t.test('a client that reads slowly gets everything, in order, and the sender wai
   })
   const client = await openRaw(t, await listen(app), '/')
   client.socket.pause()
-  await delay(100)
+  await untilSteady('what was handed over', () => handedOver, 100)
   t.ok(handedOver < 100, `${handedOver} handed over`)
   client.socket.resume()
   for (let i = 0; i < 200; i++) {

@@ -1,10 +1,10 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { AsyncWebSocket, CloseInfo } from '../../../index.js'
 import { buildApp, listen } from '../../fixtures/app.js'
 import { deferred } from '../../fixtures/deferred.js'
 import { startPeer } from '../../fixtures/processes/peer.js'
 import { closeFrame, frame, openRaw, type RawClient } from '../../fixtures/raw-client.js'
+import { until } from '../../fixtures/wait.js'
 
 const interval = 600
 const timeout = 400
@@ -32,11 +32,25 @@ async function start (t: Test, handler: (ws: AsyncWebSocket) => unknown) {
 /** More than a stalled handler's connection takes before it pauses reading, in one write. */
 async function fill (client: RawClient, ws: AsyncWebSocket): Promise<void> {
   client.write(...Array.from({ length: 200 }, () => frame('x')))
-  await until(() => ws.socket.isPaused)
+  await untilPaused(ws)
 }
 
-async function until (condition: () => boolean): Promise<void> {
-  while (!condition()) await delay(5)
+function untilPaused (ws: AsyncWebSocket): Promise<void> {
+  return until('reading is paused', () => ws.socket.isPaused)
+}
+
+/** Resolves at the second next ping of the keep-alive: by then the peer was judged by its answer to the first. */
+function twoPings ({ socket }: AsyncWebSocket): Promise<void> {
+  return new Promise((resolve) => {
+    const { ping } = socket
+    let count = 0
+    socket.ping = (...args: unknown[]) => {
+      Reflect.apply(ping, socket, args)
+      if (++count < 2) return
+      socket.ping = ping
+      resolve()
+    }
+  })
 }
 
 for (const [name, handler] of Object.entries(handlers)) {
@@ -48,8 +62,8 @@ for (const [name, handler] of Object.entries(handlers)) {
     const ws = await opened
     if (isPaused) {
       peer.say('send 200')
-      await until(() => ws.socket.isPaused)
-      await delay(50)
+      t.equal(await peer.hear(), 'sent')
+      await untilPaused(ws)
     }
     peer.stop()
     const start0 = performance.now()
@@ -93,9 +107,9 @@ t.test('a peer that flooded and then stopped is noticed when the handler reads o
   const ws = await opened
   peer.say('flood')
   t.equal(await peer.hear(), 'held back')
-  await delay(2 * (interval + timeout)) // looks find more than they admit
+  await twoPings(ws) // what waits to be read is more than the keep-alive reads
   peer.stop()
-  await delay(2 * (interval + timeout))
+  await twoPings(ws)
   t.equal(ws.isClosed, false, 'whether it lives is not known')
   const start0 = performance.now()
   mayRead.resolve()
@@ -118,11 +132,12 @@ t.test('a healthy peer of a handler that is stalled is not dropped, though it se
     const peer = await startPeer(t, port, '/')
     const ws = await opened
     peer.say(command)
-    await delay(3 * interval + 2 * timeout)
+    await twoPings(ws)
+    await twoPings(ws)
     t.equal(ws.isClosed, false, command)
     mayRead.resolve()
     t.ok(await done.promise >= 10)
-    await delay(interval + timeout)
+    await twoPings(ws)
     t.equal(ws.isClosed, false, `${command}, after the handler has read on`)
     ws.terminate()
   }
@@ -137,12 +152,13 @@ t.test('an event loop that was blocked for longer than the deadline drops nobody
     infos.push(await ws.closed)
   })
   await startPeer(t, await listen(app), '/', connections)
+  const oneOfThem = () => [...app.webSockets].at(-1) as AsyncWebSocket // they are all open
   for (let round = 0; round < 3; round++) {
-    await delay(interval)
+    await twoPings(oneOfThem())
     const end = performance.now() + 3 * (interval + timeout)
     while (performance.now() < end);
   }
-  await delay(2 * (interval + timeout))
+  await twoPings(oneOfThem())
   t.same(infos, [])
   t.equal(app.websocketServer.clients.size, connections)
   for (const client of app.websocketServer.clients) client.terminate()

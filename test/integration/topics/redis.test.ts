@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
-import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
@@ -11,6 +10,7 @@ import { buildApp } from '../../fixtures/app.js'
 import { captureLog, messagesOf } from '../../fixtures/log.js'
 import { findRedis, needs } from '../../fixtures/processes/programs.js'
 import { connectToRedis, startRedis } from '../../fixtures/processes/redis.js'
+import { everyMs, until } from '../../fixtures/wait.js'
 
 const SUBSCRIBERS = 100
 const MESSAGES = 1000
@@ -136,9 +136,9 @@ t.test('two processes that a Redis connects, which goes away and comes back', { 
   await t.test(`without it for ${OUTAGE} ms each goes on by itself`, async (t) => {
     await stop()
     const [end, published]: [number, Published] = [performance.now() + OUTAGE, []]
-    while (performance.now() < end) {
+    for await (const _ of everyMs(50)) {
+      if (performance.now() > end) break
       published.push(...(await Promise.all(nodes.map((node) => node.publish(1)))).flat())
-      await delay(50)
     }
     t.ok(published.length > 20)
     t.same(published, published.map(() => ({ delivered: SUBSCRIBERS, bus: 'FST_WSA_BUS_LOST' })), 'who published is told; subscribers here get it')
@@ -159,9 +159,9 @@ t.test('two processes that a Redis connects, which goes away and comes back', { 
     const isBack = (subscriber: Subscriber, node: Node, since: number) => (subscriber.from(node).at(-1) ?? 0) >= since
     const counts = nodes.map((node, i) => groups[i]![0]!.from(node).length)
     const areBack = () => nodes.every((node, i) => subscribers.every((subscriber) => isBack(subscriber, node, counts[i]!)))
-    while (!areBack()) {
+    for await (const _ of everyMs(50)) {
+      if (areBack()) break
       await Promise.all(nodes.map((node) => node.publish(1)))
-      await delay(50)
     }
     for (const published of await Promise.all(nodes.map((node) => node.publish(100)))) {
       t.same(published, Array(100).fill({ delivered: SUBSCRIBERS, bus: 'ok' }))
@@ -302,7 +302,7 @@ t.test('connections over which nothing comes any more are made anew', { ...needs
     far.unpipe(near).resume()
   }
   t.match(await here.app.webSockets.publishAsync('news', 'meanwhile'), { bus: { code: 'FST_WSA_BUS_LOST' } })
-  while (!messagesOf(here.lines).includes('websocket bus found')) await delay(100)
+  await until('the broker is found again', () => messagesOf(here.lines).includes('websocket bus found'), 50_000)
   t.match(await here.app.webSockets.publishAsync('news', 'after'), { bus: 'ok' })
   const heard = [await there.hear(), await there.hear()]
   if (heard[1] === 'meanwhile') heard.splice(1, 1, await there.hear()) // it was sent again, which was not known when it was reported
