@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import type { CloseInfo, WebSocketMessage } from '../../../index.js'
@@ -8,6 +7,7 @@ import { buildApp, listen } from '../../fixtures/app.js'
 import { deferred } from '../../fixtures/deferred.js'
 import { measureMemory, MiB } from '../../fixtures/memory.js'
 import { frame, openRaw } from '../../fixtures/raw-client.js'
+import { everyMs } from '../../fixtures/wait.js'
 
 const FLOOD_MS = Number(process.env.FLOOD_MS ?? 10_000)
 
@@ -24,12 +24,12 @@ async function measureRoundTrips (t: Test, port: number) {
   const times: number[] = []
   const state = { isDone: false }
   const loop = (async () => {
-    while (!state.isDone) {
+    for await (const _ of everyMs(20)) {
+      if (state.isDone) break
       const start = performance.now()
       client.write(frame('x'))
       await client.text()
       times.push(performance.now() - start)
-      await delay(20)
     }
   })()
   return async () => {
@@ -58,10 +58,10 @@ for (const size of [1, MiB]) {
       }
       const pace = { isSlow: true }
       mayDrain.promise.then(() => { pace.isSlow = false })
-      while (pace.isSlow) {
+      for await (const _ of everyMs(1000)) {
+        if (!pace.isSlow) break
         const message = await ws.receiveMessageAsync()
         if (message !== null) take(message)
-        await Promise.race([delay(1000), mayDrain.promise])
       }
       for await (const message of ws) take(message)
       drained.resolve({ count, gap, info: await ws.closed })
