@@ -1,12 +1,11 @@
-import { install } from '@sinonjs/fake-timers'
 import t, { type Test } from 'tap'
 import { KeepAlive, type KeepAliveSettings } from '../../lib/connection/keep-alive.js'
 import { TimerWheel } from '../../lib/connection/timer-wheel.js'
+import { fakeClock } from '../fixtures/fake-clock.js'
 
-/** A keep-alive over a peer that the test plays, on a fake clock. */
-function play (t: Test, settings: KeepAliveSettings | null = { interval: 1000, timeout: 500 }) {
-  const clock = install({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] })
-  t.teardown(() => clock.uninstall())
+/** A keep-alive on a fake clock, and its peer, for which the test answers. */
+function newKeepAlive (t: Test, settings: KeepAliveSettings | null = { interval: 1000, timeout: 500 }) {
+  const clock = fakeClock(t, ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'])
   const log: string[] = []
   const peer = { inboundBytes: 0, isPaused: false, isHeard: false, lastPing: '' }
   const keepAlive = new KeepAlive({
@@ -35,7 +34,7 @@ function play (t: Test, settings: KeepAliveSettings | null = { interval: 1000, t
 }
 
 t.test('a silent peer is pinged, and cut off within interval + timeout', async (t) => {
-  const { clock, log } = play(t)
+  const { clock, log } = newKeepAlive(t)
   clock.tick(10_000)
   t.same(log, ['ping 1000', 'terminate 1500'])
   t.equal(clock.countTimers(), 0)
@@ -43,7 +42,7 @@ t.test('a silent peer is pinged, and cut off within interval + timeout', async (
 
 t.test('whenever a peer falls silent, it is noticed within interval + timeout', async (t) => {
   for (let last = 0; last < 3000; last += 50) {
-    const { clock, log, speak } = play(t)
+    const { clock, log, speak } = newKeepAlive(t)
     for (let now = 0; now <= last; now += 50) {
       speak()
       clock.tick(50)
@@ -56,7 +55,7 @@ t.test('whenever a peer falls silent, it is noticed within interval + timeout', 
 })
 
 t.test('a peer that answers lives, and is pinged once in an interval', async (t) => {
-  const { clock, log, pong, keepAlive } = play(t)
+  const { clock, log, pong, keepAlive } = newKeepAlive(t)
   for (let i = 0; i < 3; i++) {
     clock.tick(1000)
     clock.tick(7)
@@ -68,7 +67,7 @@ t.test('a peer that answers lives, and is pinged once in an interval', async (t)
 })
 
 t.test('a peer that speaks but does not pong lives', async (t) => {
-  const { clock, log, speak } = play(t)
+  const { clock, log, speak } = newKeepAlive(t)
   for (let i = 0; i < 100; i++) {
     clock.tick(300)
     speak()
@@ -77,7 +76,7 @@ t.test('a peer that speaks but does not pong lives', async (t) => {
 })
 
 t.test('a peer that pongs once and then dies is noticed within interval + timeout', async (t) => {
-  const { clock, log, pong } = play(t)
+  const { clock, log, pong } = newKeepAlive(t)
   clock.tick(1000)
   clock.tick(100)
   pong()
@@ -86,7 +85,7 @@ t.test('a peer that pongs once and then dies is noticed within interval + timeou
 })
 
 t.test('a deadline that fires late gives one more round', async (t) => {
-  const { clock, log, pong } = play(t)
+  const { clock, log, pong } = newKeepAlive(t)
   clock.tick(1000)
   clock.jump(5_000) // the event loop was blocked
   t.same(log, ['ping 1000'])
@@ -97,7 +96,7 @@ t.test('a deadline that fires late gives one more round', async (t) => {
 })
 
 t.test('a deadline that fires late does not spare a dead peer', async (t) => {
-  const { clock, log } = play(t)
+  const { clock, log } = newKeepAlive(t)
   clock.tick(1000)
   clock.jump(5_000)
   t.notMatch(log.join(), /terminate/)
@@ -107,7 +106,7 @@ t.test('a deadline that fires late does not spare a dead peer', async (t) => {
 
 t.test('while reading is paused, only the pong tells', async (t) => {
   await t.test('reading ahead finds it', async (t) => {
-    const { clock, log, peer, pong } = play(t)
+    const { clock, log, peer, pong } = newKeepAlive(t)
     peer.isPaused = true
     clock.tick(1000)
     t.same(log, ['ping 1000', 'read ahead 1000'])
@@ -117,7 +116,7 @@ t.test('while reading is paused, only the pong tells', async (t) => {
     t.notMatch(log.join(), /terminate/)
   })
   await t.test('reading ahead finds only what was waiting', async (t) => {
-    const { clock, log, peer, speak } = play(t)
+    const { clock, log, peer, speak } = newKeepAlive(t)
     peer.isPaused = true
     clock.tick(1000)
     peer.isPaused = false
@@ -126,14 +125,14 @@ t.test('while reading is paused, only the pong tells', async (t) => {
     t.same(log.at(-1), 'terminate 1500')
   })
   await t.test('more waits than reading ahead admits: nothing is known', async (t) => {
-    const { clock, log, peer } = play(t)
+    const { clock, log, peer } = newKeepAlive(t)
     peer.isPaused = true
     clock.tick(60_000)
     t.notMatch(log.join(), /terminate/)
     t.ok(log.filter((line) => line.startsWith('ping')).length > 50, 'it is pinged all the same, for a write may fail')
   })
   await t.test('reading is resumed: the deadline starts again', async (t) => {
-    const { clock, log, peer, keepAlive } = play(t)
+    const { clock, log, peer, keepAlive } = newKeepAlive(t)
     peer.isPaused = true
     clock.tick(1490)
     peer.isPaused = false
@@ -146,7 +145,7 @@ t.test('while reading is paused, only the pong tells', async (t) => {
 })
 
 t.test('ping() measures the round trip', async (t) => {
-  const { clock, peer, keepAlive } = play(t, null)
+  const { clock, peer, keepAlive } = newKeepAlive(t, null)
   t.equal(keepAlive.latency, null)
   const first = keepAlive.ping(1000)
   clock.tick(10)

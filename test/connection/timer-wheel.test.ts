@@ -1,15 +1,9 @@
-import { install } from '@sinonjs/fake-timers'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { TimerWheel, type Slot } from '../../lib/connection/timer-wheel.js'
-
-function fakeClock (t: Test) {
-  const clock = install({ toFake: ['setInterval', 'clearInterval'] })
-  t.teardown(() => clock.uninstall())
-  return clock
-}
+import { fakeClock } from '../fixtures/fake-clock.js'
 
 t.test('every member has one tick in a period, whenever it joined', async (t) => {
-  const clock = fakeClock(t)
+  const clock = fakeClock(t, ['setInterval', 'clearInterval'])
   const wheel = new TimerWheel(1600)
   const ticks: number[][] = []
   const joined: number[] = []
@@ -31,7 +25,7 @@ t.test('every member has one tick in a period, whenever it joined', async (t) =>
 })
 
 t.test('a member that has left has no tick, and the timer stops with the last member', async (t) => {
-  const clock = fakeClock(t)
+  const clock = fakeClock(t, ['setInterval', 'clearInterval'])
   const wheel = new TimerWheel(100, 4)
   const slots = new Map<{ tick (): void }, Slot>()
   let ticks = 0

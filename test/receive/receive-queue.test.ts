@@ -1,8 +1,8 @@
 import { getEventListeners } from 'node:events'
-import { install } from '@sinonjs/fake-timers'
 import t, { type Test } from 'tap'
 import { FRAMES_IN_A_READ, MESSAGE_COST, receiveLimits, type ReceiveLimits } from '../../lib/receive/receive-limits.js'
 import { ReceiveQueue } from '../../lib/receive/receive-queue.js'
+import { fakeClock } from '../fixtures/fake-clock.js'
 
 const UNLIMITED = { messages: Infinity, bytes: Infinity }
 
@@ -25,11 +25,8 @@ function newQueue<T extends string | number> (limits: ReceiveLimits = { highWate
   }
 }
 
-function fakeClock (t: Test) {
-  const clock = install({ toFake: ['setTimeout', 'clearTimeout', 'setImmediate', 'clearImmediate'] })
-  t.teardown(() => clock.uninstall())
-  return clock
-}
+/** Timers and turns of the event loop come only when the test moves the clock on. */
+const clockOf = (t: Test) => fakeClock(t, ['setTimeout', 'clearTimeout', 'setImmediate', 'clearImmediate'])
 
 t.test('receive() delivers what is already there, in order', async (t) => {
   const queue = newQueue<number>()
@@ -63,7 +60,7 @@ t.test('receive() that gives up among others leaves them their turn', async (t) 
 })
 
 t.test('receive() that waits gets its own time, whatever the others have', async (t) => {
-  const clock = fakeClock(t)
+  const clock = clockOf(t)
   const queue = newQueue<string>()
   const ended: string[] = []
   const receive = (timeout: number) => { queue.receive({ timeout }).then((message) => ended.push(`${timeout} ${message}`)) }
@@ -86,7 +83,7 @@ t.test('receive() that waits gets its own time, whatever the others have', async
 })
 
 t.test('receive() ends with null on timeout, on abort, on end, and touches only that call', async (t) => {
-  const clock = fakeClock(t)
+  const clock = clockOf(t)
   const queue = newQueue<string>()
   const controller = new AbortController()
   const waiting = [queue.receive({ timeout: 10 }), queue.receive({ signal: controller.signal }), queue.receive({}), queue.receive({})]
@@ -99,7 +96,7 @@ t.test('receive() ends with null on timeout, on abort, on end, and touches only 
 })
 
 t.test('receive() with an aborted signal, with timeout 0, and after the end settles in a later turn', async (t) => {
-  const clock = fakeClock(t)
+  const clock = clockOf(t)
   const queue = newQueue<string>()
   queue.push('kept')
   const settled: string[] = []
@@ -127,7 +124,7 @@ t.test('what came before the end is delivered after it', async (t) => {
 })
 
 t.test('a message in the same turn as a timeout or an abort is neither lost nor delivered twice', async (t) => {
-  const clock = fakeClock(t)
+  const clock = clockOf(t)
   const queue = newQueue<number>()
   const received: (number | null)[] = []
   const rounds = 10_000

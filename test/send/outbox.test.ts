@@ -10,7 +10,7 @@ import { Outbox } from '../../lib/send/outbox.js'
  * An outbox over a stream of the test's: `writes` are what the network took, `stall()` keeps it from taking more. A stream that
  * hands things on keeps what it was given.
  */
-function play (stream: Duplex, isKept = false) {
+function newOutbox (stream: Duplex, isKept = false) {
   const writes: Buffer[] = []
   const given: Buffer[] = []
   let release: (() => void)[] | undefined
@@ -59,7 +59,7 @@ function payloads (writes: Buffer[]): string[] {
 
 for (const [name, newStream] of [['a socket', () => new Socket()], ['another stream', () => new Duplex({ read () {} })]] as const) {
   t.test(`over ${name} the first goes out at once, and what follows in that turn goes out together`, async (t) => {
-    const { writes, send, count } = play(newStream())
+    const { writes, send, count } = newOutbox(newStream())
     send('first')
     t.same(payloads(writes), ['text first'])
     send('zwölf')
@@ -74,7 +74,7 @@ for (const [name, newStream] of [['a socket', () => new Socket()], ['another str
 }
 
 t.test('while the socket is batching, the first message waits for the others', async (t) => {
-  const { writes, send, outbox, count } = play(new Socket())
+  const { writes, send, outbox, count } = newOutbox(new Socket())
   count.isBatching = true
   send('a')
   send('b')
@@ -88,7 +88,7 @@ t.test('while the socket is batching, the first message waits for the others', a
 })
 
 t.test('a call that waits for room has everything before it written', async (t) => {
-  const { writes, send } = play(new Socket())
+  const { writes, send } = newOutbox(new Socket())
   send('a')
   send('b')
   const flushed = new Promise<void>((resolve) => send('c', resolve))
@@ -98,7 +98,7 @@ t.test('a call that waits for room has everything before it written', async (t) 
 })
 
 t.test('bytes may be changed after the call, up to the size at which they are no longer copied', async (t) => {
-  const { writes, given, send } = play(new Socket())
+  const { writes, given, send } = newOutbox(new Socket())
   send('first')
   const small = Buffer.from('small')
   send(small)
@@ -111,13 +111,13 @@ t.test('bytes may be changed after the call, up to the size at which they are no
 })
 
 t.test('memory that the network has not taken yet is not written to again', async (t) => {
-  const { writes, send, stall, goOn } = play(new Socket())
+  const { writes, send, stall, goOn } = newOutbox(new Socket())
   stall()
   send('aaaa')
   await turn()
   send('bbbb')
   await turn()
-  const { writes: others, send: sendOther } = play(new Socket())
+  const { writes: others, send: sendOther } = newOutbox(new Socket())
   sendOther('cccc')
   await turn()
   goOn()
@@ -129,7 +129,7 @@ t.test('memory that the network has not taken yet is not written to again', asyn
 const LONG = 40_000 // too long for Node's pool
 
 t.test('memory that the network took at once serves the next long write', async (t) => {
-  const { given, writes, send } = play(new Socket())
+  const { given, writes, send } = newOutbox(new Socket())
   for (const letter of ['a', 'b']) {
     send(letter.repeat(LONG))
     await turn()
@@ -141,7 +141,7 @@ t.test('memory that the network took at once serves the next long write', async 
 
 for (const size of [4, LONG]) {
   t.test(`sockets that take nothing keep no more memory than what waits in them, in writes of ${size} bytes`, async (t) => {
-    const sockets = Array.from({ length: 100 }, () => play(new Socket()))
+    const sockets = Array.from({ length: 100 }, () => newOutbox(new Socket()))
     for (const [i, { send, stall }] of sockets.entries()) {
       stall()
       send(`${i}`.padEnd(size, '.'))
@@ -154,7 +154,7 @@ for (const size of [4, LONG]) {
   })
 
   t.test(`a socket for TLS, which takes nothing at once, has no more memory than what is written, in writes of ${size} bytes`, async (t) => {
-    const { given, writes, send, stall, goOn } = play(new TLSSocket(new Socket()))
+    const { given, writes, send, stall, goOn } = newOutbox(new TLSSocket(new Socket()))
     for (let i = 0; i < 100; i++) {
       stall()
       send(`${i}`.padEnd(size, '.'))
@@ -170,7 +170,7 @@ for (const size of [4, LONG]) {
 t.test('a short write that the network does not take keeps no memory of long ones', async (t) => {
   const shorts: Buffer[] = []
   for (let i = 0; i < 50; i++) {
-    const [short, long] = [play(new Socket()), play(new Socket())]
+    const [short, long] = [newOutbox(new Socket()), newOutbox(new Socket())]
     short.stall()
     long.stall()
     short.send('short')
@@ -182,7 +182,7 @@ t.test('a short write that the network does not take keeps no memory of long one
 })
 
 t.test('a socket in which bytes wait has no more memory than they need', async (t) => {
-  const { given, send, stall, goOn } = play(new Socket())
+  const { given, send, stall, goOn } = newOutbox(new Socket())
   stall()
   for (let i = 0; i < 20; i++) {
     send('x'.repeat(50_000))
@@ -196,7 +196,7 @@ t.test('a socket in which bytes wait has no more memory than they need', async (
 t.test('memory is not shared with a stream that may hand it on', async (t) => {
   class SocketOfOthers extends Socket {}
   for (const stream of [new Duplex({ read () {} }), new TLSSocket(new Socket()), new SocketOfOthers()]) {
-    const { writes, send } = play(stream, true)
+    const { writes, send } = newOutbox(stream, true)
     for (const letter of ['a', 'b']) {
       send(letter)
       await turn()
@@ -208,7 +208,7 @@ t.test('memory is not shared with a stream that may hand it on', async (t) => {
 })
 
 t.test('more than 64 KiB goes out in several writes, in order', async (t) => {
-  const { writes, send } = play(new Socket())
+  const { writes, send } = newOutbox(new Socket())
   writes.length = 0
   const sent = Array.from({ length: 50 }, (_, i) => `${i} `.padEnd(7_000, '.'))
   for (const data of sent) send(data)
@@ -219,7 +219,7 @@ t.test('more than 64 KiB goes out in several writes, in order', async (t) => {
 
 t.test('a publication that goes out alone is written as it is, to all alike', async (t) => {
   const publication = new Publication('→ all')
-  const [one, other] = [play(new Socket()), play(new Socket())]
+  const [one, other] = [newOutbox(new Socket()), newOutbox(new Socket())]
   one.outbox.publish(publication)
   other.outbox.publish(publication)
   t.equal(one.outbox.bufferedAmount, publication.frame.length)
@@ -232,7 +232,7 @@ t.test('a publication that goes out alone is written as it is, to all alike', as
 })
 
 t.test('publications go out together with what else is sent in that turn, in order', async (t) => {
-  const { outbox, send, writes, count } = play(new Socket())
+  const { outbox, send, writes, count } = newOutbox(new Socket())
   count.isBatching = true
   send('a')
   outbox.publish(new Publication('b'))
@@ -244,7 +244,7 @@ t.test('publications go out together with what else is sent in that turn, in ord
 })
 
 t.test('a large publication is not copied, and goes after what was gathered', async (t) => {
-  const { outbox, writes, given } = play(new Socket())
+  const { outbox, writes, given } = newOutbox(new Socket())
   const large = new Publication('x'.repeat(60_000))
   outbox.publish(new Publication('a'))
   outbox.publish(large)
@@ -253,7 +253,7 @@ t.test('a large publication is not copied, and goes after what was gathered', as
 })
 
 t.test('a write that has to wait keeps no more memory than is counted', async (t) => {
-  const { outbox, count, given, send, stall, goOn } = play(new Socket())
+  const { outbox, count, given, send, stall, goOn } = newOutbox(new Socket())
   stall()
   send('the network does not take this yet')
   for (let i = 0; i < 50; i++) {
@@ -272,7 +272,7 @@ t.test('a write that has to wait keeps no more memory than is counted', async (t
 })
 
 t.test('messages that have waited go out in one write, after what was gathered', async (t) => {
-  const { outbox, writes, send, count } = play(new Socket())
+  const { outbox, writes, send, count } = newOutbox(new Socket())
   const batch = new Batch(true)
   for (const data of ['b', 'c', 'd']) batch.add(data, 1)
   send('first')

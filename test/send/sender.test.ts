@@ -1,10 +1,10 @@
-import { install } from '@sinonjs/fake-timers'
 import t from 'tap'
 import { Publication, readFrames } from '../../lib/send/frame.js'
 import { Sender } from '../../lib/send/sender.js'
+import { fakeClock } from '../fixtures/fake-clock.js'
 
-/** A sender over a network that the test plays: `flush` lets everything out that was handed over. */
-function play ({ highWaterMark = 10, maxBufferedBytes = 10_000, messageCost = 0 } = {}) {
+/** A sender over a network of the test's: `flush` lets everything out that was handed over. */
+function newSender ({ highWaterMark = 10, maxBufferedBytes = 10_000, messageCost = 0 } = {}) {
   const sent: (string | Buffer)[] = []
   const compressed: boolean[] = []
   const state = { isOpen: true }
@@ -50,7 +50,7 @@ async function now<T> (promise: Promise<T> | null): Promise<T | 'pending' | null
 }
 
 t.test('below the mark a call is done at once; the one that reaches it waits for room', async (t) => {
-  const { sender, sent, flush } = play()
+  const { sender, sent, flush } = newSender()
   t.equal(await now(sender.send('aaaaa', {})), true)
   const filler = sender.send('bbbbb', {})
   t.equal(await now(filler), 'pending')
@@ -60,7 +60,7 @@ t.test('below the mark a call is done at once; the one that reaches it waits for
 })
 
 t.test('while there is no room messages wait for their turn, in order', async (t) => {
-  const { sender, sent, flush } = play()
+  const { sender, sent, flush } = newSender()
   const calls = ['a'.repeat(10), 'bbb', 'ccc', 'd'.repeat(10)].map((data) => sender.send(data, {}))
   t.same(sent, ['a'.repeat(10)])
   t.equal(sender.bufferedBytes, 26)
@@ -73,7 +73,7 @@ t.test('while there is no room messages wait for their turn, in order', async (t
 })
 
 t.test('a message for which too much is unsent is not taken, but one alone always is', async (t) => {
-  const { sender, flush } = play({ maxBufferedBytes: 30 })
+  const { sender, flush } = newSender({ maxBufferedBytes: 30 })
   const first = sender.send('a'.repeat(100), {})
   t.equal(sender.send('b', {}), null)
   flush()
@@ -82,9 +82,8 @@ t.test('a message for which too much is unsent is not taken, but one alone alway
 })
 
 t.test('timeout and signal cancel a message that waits for its turn, and only the waiting of one that was handed over', async (t) => {
-  const clock = install({ toFake: ['setTimeout', 'clearTimeout'] })
-  t.teardown(() => clock.uninstall())
-  const { sender, sent, flush } = play()
+  const clock = fakeClock(t)
+  const { sender, sent, flush } = newSender()
   const controller = new AbortController()
   const { signal } = controller
   const filler = sender.send('a'.repeat(10), { timeout: 50 })
@@ -103,7 +102,7 @@ t.test('timeout and signal cancel a message that waits for its turn, and only th
 })
 
 t.test('handOver() hands everything over, in order, and every call is settled', async (t) => {
-  const { sender, sent } = play()
+  const { sender, sent } = newSender()
   const calls = ['a'.repeat(10), 'b', 'c'].map((data) => sender.send(data, {}))
   sender.handOver()
   t.same(sent, ['a'.repeat(10), 'b', 'c'])
@@ -111,7 +110,7 @@ t.test('handOver() hands everything over, in order, and every call is settled', 
 })
 
 t.test('end() settles every call, and counts what was never handed over', async (t) => {
-  const { sender, sent } = play()
+  const { sender, sent } = newSender()
   const calls = ['a'.repeat(10), 'b', 'c'].map((data) => sender.send(data, {}))
   sender.end(false)
   t.same(await Promise.all(calls), [false, false, false])
@@ -147,7 +146,7 @@ t.test('a message larger than maxBufferedBytes is sent at once below highWaterMa
 })
 
 t.test('a publication keeps its place among the calls that wait, and nobody waits for it', async (t) => {
-  const { sender, sent, flush } = play()
+  const { sender, sent, flush } = newSender()
   t.equal(sender.publish(new Publication('aaaaa')), true)
   const filler = sender.send('bbbbb')
   t.equal(sender.publish(new Publication('ccccc')), true)
@@ -162,7 +161,7 @@ t.test('a publication keeps its place among the calls that wait, and nobody wait
 })
 
 t.test('a publication is not taken where too much is unsent, and always where nothing is', (t) => {
-  const { sender, sent } = play({ highWaterMark: 10, maxBufferedBytes: 30 })
+  const { sender, sent } = newSender({ highWaterMark: 10, maxBufferedBytes: 30 })
   t.equal(sender.publish(new Publication('x'.repeat(40))), true)
   t.equal(sender.publish(new Publication('y')), false)
   t.equal(sent.length, 1)
@@ -171,7 +170,7 @@ t.test('a publication is not taken where too much is unsent, and always where no
 
 t.test('what waits counts as memory: tiny messages reach the bound long before their bytes do', (t) => {
   for (const { messageCost, least } of [{ messageCost: 0, least: 50_000 }, { messageCost: 500, least: 0 }]) {
-    const { sender } = play({ highWaterMark: 1000, maxBufferedBytes: 1_000_000, messageCost })
+    const { sender } = newSender({ highWaterMark: 1000, maxBufferedBytes: 1_000_000, messageCost })
     sender.send('x'.repeat(1000))
     let count = 0
     while (sender.send('x') !== null) count++
@@ -183,7 +182,7 @@ t.test('what waits counts as memory: tiny messages reach the bound long before t
 })
 
 t.test('calls that cannot be cancelled wait together, and end together', async (t) => {
-  const { sender, flush } = play({ highWaterMark: 1000, maxBufferedBytes: 1_000_000 })
+  const { sender, flush } = newSender({ highWaterMark: 1000, maxBufferedBytes: 1_000_000 })
   const filler = sender.send('x'.repeat(1000))
   const calls = ['a', 'b', 'c'].map((data) => sender.send(data))
   t.equal(new Set(calls).size, 1, 'one promise for all')
@@ -195,7 +194,7 @@ t.test('calls that cannot be cancelled wait together, and end together', async (
 })
 
 t.test('bytes that wait may be changed, and strings keep nothing that they are a part of', async (t) => {
-  const { sender, sent, flush } = play({ highWaterMark: 10, maxBufferedBytes: 1_000_000 })
+  const { sender, sent, flush } = newSender({ highWaterMark: 10, maxBufferedBytes: 1_000_000 })
   sender.send('x'.repeat(10))
   const bytes = Buffer.from('bytes')
   sender.send(bytes, {})
@@ -205,7 +204,7 @@ t.test('bytes that wait may be changed, and strings keep nothing that they are a
 })
 
 t.test('a batch reaches the transport with its compression', async (t) => {
-  const { sender, compressed, flush } = play()
+  const { sender, compressed, flush } = newSender()
   sender.send('x'.repeat(10))
   sender.send('a', { compress: false })
   sender.send('b', { compress: true })

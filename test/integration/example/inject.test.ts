@@ -1,10 +1,10 @@
 import { on, once } from 'node:events'
-import FakeTimers from '@sinonjs/fake-timers'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import type { WebSocket } from 'ws'
 import { buildServer, type ExampleOptions } from '../../../example/app.js'
+import { fakeClock } from '../../fixtures/fake-clock.js'
 
 t.test('/connect logs every message and answers Hello!', async (t) => {
   const log: string[] = []
@@ -19,8 +19,7 @@ t.test('/connect logs every message and answers Hello!', async (t) => {
 
 t.test('/connect closes with 1000 when no message has come for 30 seconds', async (t) => {
   const app = await buildExample(t)
-  const clock = FakeTimers.install({ toFake: ['setTimeout', 'clearTimeout'] })
-  t.teardown(() => clock.uninstall())
+  const clock = fakeClock(t)
   const client = await connect(app, '/connect')
 
   const timerToStart = async () => { while (clock.countTimers() === 0) await nextTurn() }
@@ -86,8 +85,7 @@ t.test('/ping pings at once, and echoes every message but the answer to a ping',
 
 t.test('/ping pings every 5 seconds', async (t) => {
   const app = await buildExample(t)
-  const clock = FakeTimers.install({ toFake: ['setInterval', 'clearInterval'] })
-  t.teardown(() => clock.uninstall())
+  const clock = fakeClock(t, ['setInterval', 'clearInterval'])
   const client = await connect(app, '/ping')
   t.equal(await client.receive(), '%ping%')
   for (const text of ['one', 'two']) {

@@ -122,7 +122,7 @@ async function visit (t: Test, browser: Browser, origin: string, path = '/echo',
     }
     socket.onopen = () => {
       openedAt = performance.now()
-      setTimeout(() => socket.send('still there?'), silence)
+      setTimeout(() => socket.send('still there?'), silence) // nginx measures this silence
     }
     socket.onmessage = ({ data }) => {
       messages.push(data)

@@ -181,7 +181,7 @@ function openResources (): string[] {
 }
 
 /** Resolves when the server's socket and the app have closed, in either order, to what the client heard. */
-async function play (t: Test, { request, options, declare, answer }: Stage, leave: (socket: Socket) => void, first: 'socket' | 'app') {
+async function runStage (t: Test, { request, options, declare, answer }: Stage, leave: (socket: Socket) => void, first: 'socket' | 'app') {
   const app = await buildApp(t, { ...options, upgradeTimeout: first === 'app' ? Infinity : 200, shutdown: { timeout: 200 } })
   const reached = deferred()
   declare?.(app, reached.resolve)
@@ -209,13 +209,13 @@ async function play (t: Test, { request, options, declare, answer }: Stage, leav
 
 for (const stage of stages) {
   t.test(stage.name, async (t) => {
-    const heard = await Promise.all(Object.entries(clients).map(async ([name, leave]) => [name, await play(t, stage, leave, 'socket')] as const))
+    const heard = await Promise.all(Object.entries(clients).map(async ([name, leave]) => [name, await runStage(t, stage, leave, 'socket')] as const))
     for (const [name, text] of heard) {
       if (name !== 'ends its side' && name !== 'keeps its side open') continue
       const [start, end] = stage.answer ?? ['', '']
       t.same([text.slice(0, start.length), text.slice(text.length - end.length)], [start, end], `a client that ${name}`)
     }
-    await Promise.all(Object.values(clients).map((leave) => play(t, stage, leave, 'app')))
+    await Promise.all(Object.values(clients).map((leave) => runStage(t, stage, leave, 'app')))
     for (let turns = 0; turns < 100 && openResources().length > 0; turns++) await nextTurn() // the kernel's part comes after 'close'
     t.same(openResources(), [])
   })
