@@ -20,12 +20,12 @@ export interface RunningHandler {
  * to its end, so that the shutdown can wait until all have ended.
  */
 export class Lifecycle {
-  /** Whether the app is closing. */
-  isClosing = false
+  // Others only read these; the methods below change them
   readonly upgrades = new Set<Refusable>()
   readonly handlers = new Set<RunningHandler>()
   /** In the order in which they were opened. */
   readonly connections = new Set<AsyncWebSocket>()
+  isClosing = false
   #resolveClosing!: () => void // set when `closing` is made
   #onAllEnded: (() => void) | undefined
   /** Resolves when the app begins to close. */

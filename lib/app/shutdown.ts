@@ -50,7 +50,7 @@ export class Shutdown {
     const share = pluginTimeout === 0 ? Infinity : pluginTimeout / 2
     const count = Math.ceil(timeout / share) + 1
     if (count > MAX_HOOKS) throw badOption('shutdown.timeout', `at most ${MAX_HOOKS / 2} times Fastify's pluginTimeout`, timeout)
-    return Array.from({ length: count }, () => () => settledWithin(this.start(), share))
+    return Array.from({ length: count }, () => () => settledWithin(() => this.start(), share))
   }
 
   async #endAll (): Promise<void> {
@@ -113,12 +113,12 @@ export function withoutFailing (preClose: preCloseHookHandler | preCloseAsyncHoo
   }
 }
 
-/** Resolves when the promise has resolved, or after `timeout` ms. */
-function settledWithin (promise: Promise<void>, timeout: number): Promise<void> {
-  if (timeout === Infinity) return promise
+/** Resolves when the action has ended, or after `timeout` ms. */
+function settledWithin (act: () => Promise<void>, timeout: number): Promise<void> {
+  if (timeout === Infinity) return act()
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, timeout)
-    promise.then(() => {
+    act().then(() => {
       clearTimeout(timer)
       resolve()
     })

@@ -19,7 +19,10 @@ import type { TimerWheel } from './timer-wheel.js'
 
 /** The app, as its connections see it. */
 export interface ConnectionOwner {
-  readonly lifecycle: { readonly isClosing: boolean }
+  readonly lifecycle: {
+    /** Whether the app is closing. */
+    readonly isClosing: boolean
+  }
   /** `null` for a client, which cannot subscribe. */
   readonly topics: Topics<LiveConnection> | null
   /** Ticks twice in an interval of the keep-alive. */

@@ -56,16 +56,17 @@ t.test('findForCaller() looks through a hundred functions, whatever the applicat
   t.equal(found, 1)
 })
 
-t.test('findForCaller() finds nothing on an engine without such traces', async (t) => {
-  const { add, ask, answer } = owners(0)
-  add(1, ask())
-  const { Error } = globalThis
-  globalThis.Error = Object.assign(function () { return { stack: 'close@app.js' } }, { stackTraceLimit: 10 }) as unknown as ErrorConstructor
-  t.teardown(() => { globalThis.Error = Error })
-  const found = await answer()
-  globalThis.Error = Error
-  t.equal(found, undefined)
-})
+for (const stack of ['close@app.js', undefined]) {
+  t.test(`findForCaller() finds nothing on an engine whose stack traces are ${typeof stack}`, async (t) => {
+    const { add, ask, answer } = owners(0)
+    add(1, ask())
+    const { Error } = globalThis
+    globalThis.Error = Object.assign(function () { return { stack } }, { stackTraceLimit: 10 }) as unknown as ErrorConstructor
+    t.teardown(() => { globalThis.Error = Error })
+    const found = await answer().finally(() => { globalThis.Error = Error })
+    t.equal(found, undefined)
+  })
+}
 
 t.test('findForCaller() finds nothing if Error is frozen', async (t) => {
   const { add, ask, answer } = owners(0)

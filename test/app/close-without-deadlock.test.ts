@@ -56,6 +56,19 @@ t.test('a handler that awaits app.close() through another function is excused', 
   t.same(excused, ['closer'])
 })
 
+t.test('a handler is excused once, though it calls app.close() again', async (t) => {
+  const { app, closed, excused, handle, turn } = newApp()
+  const closer = handle('closer', async () => {
+    await null
+    await app.close()
+    await app.close()
+  })
+  await turn()
+  closed.resolve(undefined)
+  await closer.lifetime
+  t.same(excused, ['closer'])
+})
+
 t.test('each of several handlers that await app.close() is excused', async (t) => {
   const { app, lifecycle, excused, handle, turn } = newApp()
   for (const name of ['first', 'second']) {

@@ -127,6 +127,13 @@ t.test('connections are drained in batches at least 10 ms apart', async (t) => {
   t.same(notes, ['drain a 0', 'drain b 0', 'drain c 12', 'drain d 12', 'drain e 12'])
 })
 
+t.test('start() drains the first batch before it returns', async (t) => {
+  const { notes, connect, shutdown } = newShutdown(t, { spread: 20 })
+  for (const name of 'ab') connect(name)
+  shutdown.start()
+  t.same(notes, ['drain a 0'])
+})
+
 t.test('spread does not delay the only connection, and ends with the last one', async (t) => {
   const { clock, notes, connect, start } = newShutdown(t, { spread: 5000, grace: 1000 })
   const { end } = connect('a')

@@ -123,7 +123,7 @@ t.test('end() settles every call, and counts what was never handed over', async 
 })
 
 t.test('end(true) hands over what waits, and loses nothing', async (t) => {
-  const { sender, sent } = play()
+  const { sender, sent } = newSender()
   const calls = ['a'.repeat(10), 'b', 'c'].map((data) => sender.send(data, {}))
   sender.end(true)
   t.same(await Promise.all(calls), [true, true, true])
@@ -132,14 +132,14 @@ t.test('end(true) hands over what waits, and loses nothing', async (t) => {
 })
 
 t.test('a message is not sent once the socket is not open, though the sender has not ended', async (t) => {
-  const { sender, sent, state } = play()
+  const { sender, sent, state } = newSender()
   state.isOpen = false
   t.equal(await sender.send('a'), false)
   t.same(sent, [])
 })
 
 t.test('a message larger than maxBufferedBytes is sent at once below highWaterMark, where nothing waits', async (t) => {
-  const { sender, sent } = play({ highWaterMark: 100, maxBufferedBytes: 10 })
+  const { sender, sent } = newSender({ highWaterMark: 100, maxBufferedBytes: 10 })
   t.equal(await sender.send('a'.repeat(50)), true)
   t.equal(sender.send('b'), null)
   t.same(sent, ['a'.repeat(50)])

@@ -59,8 +59,8 @@ t.test('accept() is refused when the client has left', async (t) => {
 })
 
 t.test('accept() is refused while the app closes', async (t) => {
-  const { accept, collection } = start(t)
-  collection.isClosing = true
+  const { accept, lifecycle } = start(t)
+  lifecycle.beginClosing()
   await t.rejects(accept(), { code: 'FST_WSA_APP_CLOSING' })
 })
 

@@ -67,7 +67,7 @@ t.test('after acceptance a throw closes with 1011, or with the code of a WebSock
     })
     await run.lifetime
     t.same(closes, [close])
-    t.same(events.slice(-2), [line, 'handlerOnEnd'])
+    t.same(events.slice(-2), [line, 'untrackHandler'])
   }
 })
 
@@ -104,7 +104,7 @@ t.test('a handler that returns while the upgrade is being accepted: the connecti
     t.equal(await answer, isAllowed ? undefined : 'answer')
     if (isAllowed) t.match(await opening?.then(({ closed }) => closed), { cause: 'handler-returned' })
     else await t.rejects(Promise.resolve(opening), { code: 'FST_WSA_ORIGIN_REFUSED' })
-    t.ok(events.includes('handlerOnEnd'))
+    t.ok(events.includes('untrackHandler'))
   }
 })
 
