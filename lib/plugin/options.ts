@@ -143,8 +143,8 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
       highWaterMark: amount('sendHighWaterMark', options.sendHighWaterMark, 64 * 1024),
       maxBufferedBytes: amount('maxBufferedBytes', options.maxBufferedBytes, 16 * 1024 * 1024)
     }),
-    slowConsumer: oneOf('slowConsumer', options.slowConsumer, ['close', 'drop']),
-    duplicateIdentifier: oneOf('duplicateIdentifier', options.duplicateIdentifier, ['replace', 'reject']),
+    slowConsumer: oneOf('slowConsumer', ['close', 'drop'], options.slowConsumer),
+    duplicateIdentifier: oneOf('duplicateIdentifier', ['replace', 'reject'], options.duplicateIdentifier),
     pubsub: readPubSub(options.pubsub),
     keepAlive: readKeepAlive(options.keepAlive),
     receiveTimeout: durationOption('receiveTimeout', options.receiveTimeout, Infinity),
@@ -156,10 +156,9 @@ export function readOptions (options: WebSocketAsyncOptions, bodyLimit: number):
   })
 }
 
-/** One of two values, of which the first is the default. */
-function oneOf<A extends string, B extends string> (name: string, value: A | B | undefined, [byDefault, other]: readonly [A, B]): A | B {
-  if (value === undefined) return byDefault
-  if (value !== byDefault && value !== other) throw badOption(name, `'${byDefault}' or '${other}'`, value)
+/** The first choice is the default. */
+function oneOf<Choice extends string> (name: string, choices: readonly [Choice, Choice], value: Choice = choices[0]): Choice {
+  if (!choices.includes(value)) throw badOption(name, `'${choices[0]}' or '${choices[1]}'`, value)
   return value
 }
 
