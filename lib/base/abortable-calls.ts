@@ -1,12 +1,12 @@
 const bySignal = new WeakMap<AbortSignal, AbortableCalls>()
 
 /**
- * The calls that a signal ends when it aborts, in the order in which they came. The signal has one listener at most for all that
- * wait with it, on one connection or on many: Node.js 20 warns of a leak where there are more than ten.
+ * The calls that a signal cancels when it aborts, in the order in which they came. All calls with one signal, on one connection or
+ * on many, share one listener on it, because Node.js 20 warns of a leak when a signal has more than ten.
  */
 export class AbortableCalls {
   readonly #signal: AbortSignal
-  #first: (() => void) | undefined // mostly there is no other: a set costs more than the listener
+  #first: (() => void) | undefined // usually the only one, and a set would cost more than the listener
   #others: Set<() => void> | undefined
 
   static of (signal: AbortSignal): AbortableCalls {
@@ -40,7 +40,7 @@ export class AbortableCalls {
   }
 
   readonly #signalOnAbort = () => {
-    this.#first?.() // it ends its call, which is deleted here
+    this.#first?.() // the call deletes itself here
     for (const cancel of this.#others ?? []) cancel()
   }
 }

@@ -8,12 +8,12 @@ import { errors } from './errors.js'
  * - `'handler-returned'`, `'handler-failed'`: its handler returned, or threw
  * - `'connection-lost'`: the TCP connection ended without a close frame
  * - `'keep-alive'`: the peer showed no sign of life in time
- * - `'slow-consumer'`: the peer read too slowly, and `maxBufferedBytes` were unsent
+ * - `'slow-consumer'`: the peer read too slowly, so that `maxBufferedBytes` were unsent
  * - `'receive-overflow'`: the peer sent more than a paused connection can hold
- * - `'protocol-error'`: the client broke the protocol or a limit of it; `error` tells how
+ * - `'protocol-error'`: the client broke the protocol or one of its limits; `error` says how
  * - `'shutdown'`: the app is closing
- * - `'replaced'`: another connection came with its identifier
- * - `'terminated'`: the TCP connection was dropped on this side: by the application, or for a flood of pings
+ * - `'replaced'`: a new connection has its identifier
+ * - `'terminated'`: this side dropped the TCP connection: the application did, or `ws` because of a flood of pings
  */
 export type CloseCause =
   | 'peer'
@@ -32,37 +32,37 @@ export type CloseCause =
 /** How a connection ended. */
 export interface CloseInfo {
   /**
-   * The code of the peer's close frame (1005 where it had none), else of ours, else 1006
-   * (RFC 6455, sections 7.1.5 and 7.4.1).
+   * The code of the peer's close frame, or 1005 if that had none. Without a close frame of the peer it is the code of ours, and
+   * without either it is 1006 (RFC 6455, sections 7.1.5 and 7.4.1).
    */
   readonly code: number
-  /** The reason in the close frame whose code `code` is. */
+  /** The reason in the close frame that `code` is from, or `''`. */
   readonly reason: string
-  /** True where a close frame passed each way. */
+  /** Whether both sides sent a close frame. */
   readonly wasClean: boolean
   readonly cause: CloseCause
-  /** The error that broke the connection, where there was one. */
+  /** The error that broke the connection, if there was one. */
   readonly error?: Error
   /**
-   * Messages that nobody had received when the connection ended: those that were waiting, which can still be
-   * received, and those that came after our own close and were discarded.
+   * How many messages nobody had received when the connection ended: those that were waiting, which can still be received, and
+   * those that came after our own close, which were discarded.
    */
   readonly unread: number
-  /** Messages that were accepted for sending and never handed to the transport. */
+  /** How many messages were accepted for sending and never handed to the transport. */
   readonly unsent: number
 }
 
-/** A close frame carries at most 125 bytes, of which the code takes two (RFC 6455, section 5.5). */
+/** A close frame has at most 125 bytes, and two of them are the code (RFC 6455, section 5.5). */
 const MAX_REASON_BYTES = 123
 
-/** RFC 6455, section 7.4, and its registry: 1004 is reserved; 1005, 1006 and 1015 never go on the wire. */
+/** Whether a close frame may have this code. 1004 is reserved; 1005, 1006 and 1015 never go on the wire (RFC 6455, section 7.4, and its registry). */
 function maySend (code: number): boolean {
   return (code >= 1000 && code <= 1014 && code !== 1004 && code !== 1005 && code !== 1006) ||
     (code >= 3000 && code <= 4999)
 }
 
 /**
- * Checks what is to go into a close frame.
+ * Checks the code and the reason of a close frame.
  * @throws FST_WSA_INVALID_CLOSE for a code that may not be sent, or a reason of more than 123 bytes
  */
 export function assertClose (code: number, reason: string): void {
@@ -79,8 +79,8 @@ export function assertClose (code: number, reason: string): void {
 }
 
 /**
- * Thrown by a handler, it closes the connection with its code and reason instead of 1011. It is no failure:
- * it is not logged as an error.
+ * A handler throws it to close the connection with this code and reason, instead of 1011. The handler has not failed then, so nothing
+ * is logged as an error.
  */
 export class WebSocketCloseError extends Error {
   override readonly name = 'WebSocketCloseError'
@@ -96,7 +96,7 @@ export class WebSocketCloseError extends Error {
   }
 }
 
-/** The close that a handler asks for by what it has thrown. That may be anything, and reading it may throw: then it asks for none. */
+/** The close that a handler asked for by throwing a `WebSocketCloseError`. A handler may throw anything, and reading that may throw: then it asked for none. */
 export function closeAskedFor (thrown: unknown): Pick<CloseInfo, 'code' | 'reason'> | undefined {
   try {
     if (!(thrown instanceof WebSocketCloseError)) return undefined

@@ -19,7 +19,7 @@ export const errors = {
     400),
   FST_WSA_ORIGIN_REFUSED: createError(
     'FST_WSA_ORIGIN_REFUSED',
-    'Cannot open a WebSocket: the origin "%s" may not connect to "%s"; see the option origin, and trustProxy of Fastify where a proxy stands before it',
+    'Cannot open a WebSocket: the origin "%s" may not connect to "%s"; see the option origin, and Fastify\'s option trustProxy if there is a proxy',
     403),
   FST_WSA_SUBPROTOCOL_NOT_OFFERED: createError(
     'FST_WSA_SUBPROTOCOL_NOT_OFFERED',
@@ -27,7 +27,7 @@ export const errors = {
     400),
   FST_WSA_TOO_MANY_CONNECTIONS: createError(
     'FST_WSA_TOO_MANY_CONNECTIONS',
-    'Cannot open a WebSocket: %d connections are open, which are the most; connect again later',
+    'Cannot open a WebSocket: %d connections are open, and no more are allowed; connect again later',
     503),
   FST_WSA_DUPLICATE_IDENTIFIER: createError(
     'FST_WSA_DUPLICATE_IDENTIFIER',
@@ -55,7 +55,7 @@ export const errors = {
     500),
   FST_WSA_UPGRADE_TAKEN: createError(
     'FST_WSA_UPGRADE_TAKEN',
-    'Cannot open a WebSocket: another upgrade listener of the server answers "%s %s"; give it other paths, such as a prefix for @fastify/http-proxy',
+    'Cannot open a WebSocket: another upgrade listener of the server answers "%s %s"; give that one other paths, such as a prefix for @fastify/http-proxy',
     500),
   FST_WSA_ROUTE_TOO_EARLY: createError(
     'FST_WSA_ROUTE_TOO_EARLY',
@@ -75,7 +75,7 @@ export const errors = {
     500),
   FST_WSA_BUS_LOST: createError(
     'FST_WSA_BUS_LOST',
-    'Cannot reach other nodes: %s; local subscribers do not need them, and it is found again by itself',
+    'Cannot reach other nodes: %s; local subscribers are served all the same, and the connection to the broker is restored automatically',
     503),
   FST_WSA_INVALID_ARGUMENT: createError(
     'FST_WSA_INVALID_ARGUMENT',

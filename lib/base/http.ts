@@ -7,7 +7,7 @@ export function isToken (text: string): boolean {
   return TOKEN.test(text)
 }
 
-/** Whether Node can write a header with this name and this value. */
+/** Whether Node.js can write a header with this name and this value. */
 export function isHeaderField (name: string, value: string): boolean {
   try {
     validateHeaderName(name)

@@ -1,17 +1,17 @@
 import type { FastifyBaseLogger } from 'fastify'
 
-/** A log line with an error that is not ours, such as what a handler has thrown. */
+/** A log line with an error that is not ours, such as one that a handler threw. */
 interface Line {
   readonly err: unknown
   readonly [name: string]: unknown
 }
 
-/** How much of each string is kept where an error could not be logged as it is, in characters. */
+/** How many characters of each string are logged of an error that could not be logged as it is. */
 const MAX_LENGTH = 4096
 
 /**
- * Logs an error that is not ours, and never throws. Reading such an error may throw, as for a getter or a revoked proxy, and
- * pino's serialiser writes to it, which fails on a frozen one. The line then says so, and has what could be read.
+ * Logs an error that is not ours, and never throws. Such an error may throw when it is read (it may have a getter, or be a revoked
+ * proxy), and pino's serialiser writes to it, which fails if it is frozen. Then the line says so, and holds what could be read.
  */
 export function logForeign (log: FastifyBaseLogger, level: 'debug' | 'info' | 'warn' | 'error', line: Line, message?: string): void {
   const inPlain = `${message ?? 'websocket handler failed'}, with an error that cannot be serialised`
@@ -29,7 +29,7 @@ function succeeds (act: () => void): boolean {
   }
 }
 
-/** In the shape that the serialiser expects of an error, without a prototype that it would name. */
+/** The readable strings of an error, in an object without a prototype, because the serialiser would log the prototype's name. */
 function readable (error: unknown): Record<string, string> {
   const read: Record<string, string> = Object.create(null)
   for (const name of ['name', 'message', 'code', 'stack']) {

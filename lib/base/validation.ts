@@ -1,17 +1,17 @@
 import { inspect } from 'node:util'
 import { errors } from './errors.js'
 
-/** The longest delay that Node's timers keep, in ms: a longer one would fire at once. */
+/** The longest delay of Node's timers, in ms. A timer with a longer one would fire at once. */
 const MAX_DELAY = 2 ** 31 - 1
 
 const DURATION = `a time in ms, from 0 to ${MAX_DELAY}, or Infinity`
 
-/** True for a time in ms that a timer can keep, and for `Infinity`, which means no limit. */
+/** Whether it is a time in ms that a timer can wait, or `Infinity`, which means no limit. */
 function isDuration (value: unknown): value is number {
   return typeof value === 'number' && (value === Infinity || (value >= 0 && value <= MAX_DELAY))
 }
 
-/** A value as it stands in the text of an error: on one line and not too long. */
+/** Shows a value in the text of an error, on one line and not too long. */
 export function show (value: unknown): string {
   return inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 60, maxArrayLength: 5 })
 }
@@ -24,20 +24,20 @@ export function invalidArgument (name: string, expected: string, value: unknown)
   return new errors.FST_WSA_INVALID_ARGUMENT(name, expected, show(value))
 }
 
-/** An object with keys of its own: others, such as a `Headers`, would be read as empty. */
+/** Refuses an object that is not plain. A `Headers`, for example, would be read as if it were empty. */
 export function assertPlainObject (name: string, value: unknown): void {
   const prototype: unknown = typeof value === 'object' && value !== null ? Object.getPrototypeOf(value) : undefined
   if (prototype !== Object.prototype && prototype !== null) throw badOption(name, 'a plain object', value)
 }
 
-/** A plugin option that is a time in ms. */
+/** Reads a plugin option that is a time in ms. */
 export function durationOption (name: string, value: number | undefined, byDefault: number): number {
   if (value === undefined) return byDefault
   if (!isDuration(value)) throw badOption(name, DURATION, value)
   return value
 }
 
-/** What a call may be given to end it early. */
+/** Options with which a call can be ended early. */
 export interface CancelOptions {
   /** After this many ms the call ends without a result. `0` does not wait at all, `Infinity` waits without limit. */
   readonly timeout?: number | undefined
@@ -45,10 +45,10 @@ export interface CancelOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** Every name that an options object may have: the compiler refuses a list that lacks one. */
+/** All names that an options object may have. The compiler refuses a list in which one is missing. */
 export type Names<Options> = Readonly<Record<keyof Options, true>>
 
-/** Refuses a name that is not known, for JavaScript has no compiler that would: a misspelt timeout is no timeout. */
+/** Refuses an unknown name. In JavaScript no compiler does so, and a misspelt `timeout` would be no timeout at all. */
 export function assertNames (
   options: object,
   names: Readonly<Record<string, true>>,
@@ -61,7 +61,7 @@ export function assertNames (
   }
 }
 
-/** The name that begins most like this one. */
+/** The known name whose beginning has most in common with this one. */
 function closest (name: string, names: readonly string[]): string {
   const lengths = names.map((each) => commonStart(name.toLowerCase(), each.toLowerCase()))
   return names[lengths.indexOf(Math.max(...lengths))] as string // there is at least one name
@@ -75,7 +75,7 @@ function commonStart (a: string, b: string): number {
 
 /**
  * Checks the options of a call.
- * @param example shows what to pass
+ * @param example what could be passed instead, for the text of the error
  * @throws FST_WSA_INVALID_ARGUMENT
  */
 export function assertOptions (options: unknown, names: Readonly<Record<string, true>>, example = 'an object'): asserts options is object {
@@ -93,7 +93,7 @@ export function assertCancelOptions (options: CancelOptions, names: Readonly<Rec
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalidArgument('signal', 'an AbortSignal', signal)
 }
 
-/** A shortcut for calls that are made for every message: comparing two names is faster than looking them up. */
+/** A fast path for calls that are made for every message: comparing two names is faster than looking them up. */
 function hasOnlyCancelNames (options: CancelOptions): boolean {
   if (typeof options !== 'object' || options === null) return false
   for (const name in options) {

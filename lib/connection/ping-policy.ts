@@ -10,33 +10,33 @@ export interface PingPolicyOptions {
 const OPTIONS: Names<PingPolicyOptions> = { interval: true, dataMessage: true }
 
 /** What the policy needs of its connection. */
-interface PingTransport {
+interface PolicyOwner {
   readonly isClosed: boolean
   sendAsync (text: string): Promise<boolean>
 }
 
 /**
- * Keeps an idle connection open through proxies that count only data: sends a text message at once and at
- * every interval. The same text coming back is no message while the policy runs.
+ * Keeps an idle connection open through proxies that count only data: it sends a text message at once and then at every interval.
+ * While it runs, the same text coming back from the peer is not received as a message.
  */
 export class PingPolicy {
-  readonly #transport: PingTransport
+  readonly #owner: PolicyOwner
   #timer: NodeJS.Timeout | undefined
   #echo = Buffer.alloc(0)
 
   /** @internal */
-  constructor (transport: PingTransport) {
-    this.#transport = transport
+  constructor (owner: PolicyOwner) {
+    this.#owner = owner
   }
 
-  /** True from `start()` to `stop()` or to the end of the connection. */
+  /** Whether it runs: from `start()` until `stop()` or the end of the connection. */
   get isActive (): boolean {
     return this.#timer !== undefined
   }
 
   /**
-   * Starts pinging; where it runs already, the new interval and text replace the old. It ends with `stop()` or with
-   * the connection, and on a connection that is closed it does nothing.
+   * Starts pinging. If it runs already, the new interval and text replace the old ones. It ends with `stop()` or with the
+   * connection, and on a closed connection it does nothing. No ping is sent while the last one is unsent.
    * @throws FST_WSA_INVALID_ARGUMENT
    */
   start (options: PingPolicyOptions = {}): void {
@@ -45,14 +45,14 @@ export class PingPolicy {
     assertInterval('interval', interval)
     if (typeof dataMessage !== 'string') throw invalidArgument('dataMessage', 'a string', dataMessage)
     this.stop()
-    if (this.#transport.isClosed) return
+    if (this.#owner.isClosed) return
 
     let isUnsent = false
     const ping = async () => {
       if (isUnsent) return
       isUnsent = true
       try {
-        await this.#transport.sendAsync(dataMessage)
+        await this.#owner.sendAsync(dataMessage)
       } finally {
         isUnsent = false
       }
@@ -62,7 +62,7 @@ export class PingPolicy {
     ping()
   }
 
-  /** Stops pinging. An echo that comes later is a message again. */
+  /** Stops pinging. From then on the text is a message like any other. */
   stop (): void {
     clearInterval(this.#timer)
     this.#timer = undefined

@@ -5,29 +5,29 @@ import { firstFrame, unmask, type Rest } from './unmask.js'
 type OnData = (this: Duplex, chunk: Buffer) => void
 
 /**
- * Gives `ws` one frame at a time of what is read, and the next one when it is through with the last. It is for connections on
- * which `ws` does not emit a message at once: so a pause takes effect after the message that led to it, and nothing waits inside
- * of `ws`. Bytes that are held back go back into the transport, so that its 'end' comes after them.
+ * Gives `ws` one frame at a time, and the next one when it has finished with the last. This is for connections on which `ws` does not
+ * emit a message at once: a pause then takes effect after the message that caused it, and nothing waits inside `ws`. Bytes that are
+ * held back are put back into the transport, so that its 'end' comes after them.
  *
- * Call it in the turn of the event loop in which `ws` has taken the transport.
- * @returns `false`: this version of `ws` cannot be fed, and reads by itself
+ * It must be called in the turn of the event loop in which `ws` took the transport.
+ * @returns `false` if this version of `ws` cannot be fed, so that it reads by itself
  */
 export function feedFrames (socket: WebSocket, transport: Duplex): boolean {
   const receiver = receiverOf(socket)
-  const onData = transport.listeners('data').at(-1) as OnData | undefined // of ws, which was the last to listen
+  const onData = transport.listeners('data').at(-1) as OnData | undefined // ws's own, which was added last
   if (receiver === undefined || onData === undefined) return false
   const feed = new FrameFeed(socket, transport, receiver)
   const listener = (chunk: Buffer) => feed.take(chunk)
-  listener.listener = onData // as `once` does: so ws can take it off by its own function
+  listener.listener = onData // as `once` does it, so that ws can take it off by its own function
   transport.off('data', onData)
   transport.on('data', listener)
-  transport.prependListener('close', () => feed.end()) // before ws reads what is left
+  transport.prependListener('close', () => feed.end()) // before ws, which reads then what is left
   return true
 }
 
 /**
- * The stream in which `ws` parses. The field is private, and the only private thing that this relies on: that it holds a
- * `Writable`, whose write is done when all messages that it completes were emitted.
+ * The stream in which `ws` parses. The field is private. All that is relied on is that it holds a `Writable` which is done with a
+ * write when it has emitted the messages that the write completes.
  */
 function receiverOf (socket: WebSocket): Writable | undefined {
   const { _receiver: receiver } = socket as { _receiver?: unknown } // ws 8 has it
@@ -38,9 +38,9 @@ class FrameFeed {
   readonly #socket: WebSocket
   readonly #transport: Duplex
   readonly #receiver: Writable
-  #rest: Rest = 0 // of the frame of which ws has the beginning
-  #isHolding = false // the transport was paused here
-  #late: Buffer[] = [] // could not be put back, because the transport is destroyed
+  #rest: Rest = 0 // what is missing of the frame that ws has the beginning of
+  #isHolding = false // the transport was paused by this class
+  #late: Buffer[] = [] // bytes that could not be put back, because the transport is destroyed
 
   constructor (socket: WebSocket, transport: Duplex, receiver: Writable) {
     this.#socket = socket
@@ -56,7 +56,7 @@ class FrameFeed {
     }
   }
 
-  /** The transport is closed: nothing can be held back any longer, and `ws` gets all that is left at once. */
+  /** The transport has closed, so nothing can be held back any longer: `ws` gets everything that is left at once. */
   end (): void {
     if (this.#late.length === 0) return
     const left: Buffer | null = this.#transport.read()
@@ -64,7 +64,7 @@ class FrameFeed {
     this.#receiver.write(Buffer.concat(this.#late))
   }
 
-  /** `false`: `ws` has read a close frame, or what breaks the protocol, and ignores what follows. */
+  /** Whether `ws` takes more. After a close frame or a violation of the protocol it ignores what follows. */
   get #isWanted (): boolean {
     return this.#receiver.errored === null && !this.#receiver.writableEnded
   }
@@ -73,7 +73,7 @@ class FrameFeed {
     return this.#receiver.writableLength === 0 && !this.#socket.isPaused && this.#late.length === 0
   }
 
-  /** Gives `ws` the first frame, or the part of it that is there, and returns its length. */
+  /** Gives `ws` the first frame, or as much of it as is there, and returns how many bytes that are. */
   #give (bytes: Buffer): number {
     const end = firstFrame(bytes, this.#rest)
     const isCut = typeof end !== 'number' || end > bytes.length

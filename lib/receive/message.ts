@@ -1,6 +1,6 @@
-/** One message, as it came: its bytes are decoded only when asked for. */
+/** One message as it came. Its bytes are decoded only when somebody asks for a string. */
 export class Message<Sender> {
-  /** The payload. It is a view on memory that other messages share: copy it to keep it for long. */
+  /** The payload. It may be a view of memory that other messages share: copy it if you keep it for long. */
   readonly bytes: Buffer
   /** True for a binary message, false for a text message (RFC 6455, section 5.6). */
   readonly isBinary: boolean
@@ -28,8 +28,8 @@ export class Message<Sender> {
   }
 
   /**
-   * The payload parsed as JSON. `T` is the caller's word: nothing is validated.
-   * @throws SyntaxError where the payload is not JSON
+   * The payload parsed as JSON. Nothing is validated: `T` is what the caller says it is.
+   * @throws SyntaxError if the payload is not JSON
    */
   json<T = unknown> (): T {
     return JSON.parse(this.getString()) // JSON.parse returns `any`: the caller names the type

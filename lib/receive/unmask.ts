@@ -1,26 +1,26 @@
-/** A shorter payload is left to `ws`, in bytes: there is nothing to gain. */
+/** A payload below this size, in bytes, is left to `ws`, because there is nothing to gain. */
 const MIN_SIZE = 32
 
-/** So many bytes of a header tell how long the frame is (RFC 6455, section 5.2). */
+/** The first bytes of a header, up to this many, say how long the frame is (RFC 6455, section 5.2). */
 const SIZED_HEADER = 10
 
-/** In place of a payload's size: the header is cut. */
+/** In place of a payload's size: the read ends within the header. */
 const CUT = -1
 
-// A mask, turned to where a word begins
+// A mask, rotated so that it begins where a word of memory begins
 const mask = new Uint8Array(4)
 const maskWord = new Int32Array(mask.buffer)
 
-/** What a read begins with: so many bytes of a frame that began before, or a frame whose header was cut after these bytes. */
+/** How a read begins: with this many more bytes of a frame that began before, or with the rest of a header that began with these bytes. */
 export type Rest = number | Buffer
 
 /**
- * Takes the masks off what a client sends, word by word, before `ws` does it byte by byte. A frame that one read has as a
- * whole becomes the same frame with a mask of zeros (RFC 6455, section 5.3), at which `ws` has nothing to do; any other
- * stays as it is. So what was read still says the same, whatever `ws` makes of it.
- * @param chunk a read, in the order of reads. It is changed in place
- * @param rest what the one before has left, or 0 for the first
- * @returns what is left of this one
+ * Takes the masks off the frames of a client, word by word, because `ws` would do it byte by byte. A frame that is in this read as a
+ * whole becomes the same frame with a mask of zeros (RFC 6455, section 5.3), with which `ws` has no work; any other frame stays as it
+ * is. So the read still means the same, whatever `ws` makes of it.
+ * @param chunk the next read. It is changed in place
+ * @param rest what this function returned for the read before, or 0 for the first
+ * @returns how the next read begins
  */
 export function unmask (chunk: Buffer, rest: Rest): Rest {
   let at = rest === 0 ? 0 : firstFrame(chunk, rest)
@@ -41,9 +41,9 @@ export function unmask (chunk: Buffer, rest: Rest): Rest {
 }
 
 /**
- * The frame with which a read begins, or of which it has more.
- * @param rest what the read before has left
- * @returns where the frame ends, beyond the read if more of it is to come; or what is there of its header, if that is cut
+ * Finds the end of the first frame in a read, which may have begun in the read before.
+ * @param rest how the read begins
+ * @returns where the frame ends, which may be beyond the read; or the beginning of its header, if the read ends within that
  */
 export function firstFrame (chunk: Buffer, rest: Rest): Rest {
   if (typeof rest === 'number') return rest > 0 ? rest : endOfFrame(chunk)
@@ -74,7 +74,7 @@ function startOfPayload (bytes: Buffer, at: number): number {
   return at + sized + (isMasked(bytes, at) ? 4 : 0)
 }
 
-/** @param words all that the bytes are a part of */
+/** @param words the memory that the bytes are a part of */
 function unmaskPayload (bytes: Buffer, start: number, end: number, words: Int32Array): void {
   const base = bytes.byteOffset
   const from = start - 4

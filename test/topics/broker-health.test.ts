@@ -54,7 +54,7 @@ t.test('a suspected broker that does not answer the probe in time is lost', asyn
 t.test('lose() keeps the first error until the broker answers', async (t) => {
   const { clock, emitter, health, recoveries, lines } = newHealth(t)
   const first = health.lose(new Error('first'))
-  t.match(first, { code, message: 'Cannot reach other nodes: first; local subscribers do not need them, and it is found again by itself' })
+  t.match(first, { code, message: 'Cannot reach other nodes: first; local subscribers are served all the same, and the connection to the broker is restored automatically' })
   t.equal(health.lose(new Error('second')), first)
   t.equal(health.error, first)
   t.equal(health.errorForPublication(), first)
