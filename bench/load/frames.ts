@@ -1,57 +1,17 @@
-/** Frames of RFC 6455 as far as a benchmark needs them: whole messages, in one frame each. */
-import { constants, deflateRawSync } from 'node:zlib'
+/** Whole messages, in one frame each, as far as a benchmark needs them. */
+import { deflate, RSV1 } from '../../test/fixtures/deflate.js'
+import { frame, payloadSize } from '../../test/fixtures/frames.js'
 
-const TEXT = 0x81 // FIN, opcode 1
-const MASKED = 0x80
-const COMPRESSED = 0x40 // RSV1
-const MASK = Buffer.from([0x5a, 0xc3, 0x17, 0x9e])
-
-/** Bytes in front of a payload of `size` bytes, without those of the mask. */
-export function headerSize (size: number): number {
-  if (size < 126) return 2
-  return size < 65536 ? 4 : 10
-}
-
-function header (size: number, masked: 0 | typeof MASKED): Buffer {
-  const bytes = Buffer.alloc(headerSize(size))
-  bytes[0] = TEXT
-  bytes[1] = masked | (bytes.length === 2 ? size : bytes.length === 4 ? 126 : 127)
-  if (bytes.length === 4) bytes.writeUInt16BE(size, 2)
-  if (bytes.length === 10) bytes.writeBigUInt64BE(BigInt(size), 2)
-  return bytes
-}
+const MASK = Buffer.from([0x5a, 0xc3, 0x17, 0x9e]) // always the same, so that every run sends the same bytes
 
 /** A text message as a server sends it. */
-export function serverFrame (payload: Buffer): Buffer {
-  return Buffer.concat([header(payload.length, 0), payload])
-}
+export const serverFrame = (payload: Buffer) => frame(payload, { isMasked: false })
 
 /** A text message as a client sends it. */
-export function clientFrame (payload: Buffer): Buffer {
-  return Buffer.concat([header(payload.length, MASKED), MASK, masked(payload, MASK)])
-}
+export const clientFrame = (payload: Buffer) => frame(payload, { mask: MASK })
 
-/** The same, compressed without regard to what came before (RFC 7692, section 7.2.1): it may be sent again and again. */
-export function compressedFrame (payload: Buffer): Buffer {
-  const frame = clientFrame(deflateRawSync(payload, { finishFlush: constants.Z_SYNC_FLUSH }).subarray(0, -4))
-  frame[0] = TEXT | COMPRESSED
-  return frame
-}
-
-/** Masks a payload, or unmasks it: it is the same. */
-export function masked (payload: Buffer, mask: Buffer): Buffer {
-  return Buffer.from(payload.map((byte, at) => byte ^ mask.readUInt8(at % 4)))
-}
-
-/** The length of the payload, where the header is complete; else `null`. */
-export function payloadSize (bytes: Buffer): number | null {
-  const second = bytes[1]
-  if (second === undefined) return null
-  const short = second & 0x7f
-  if (short < 126) return short
-  if (bytes.length < (short === 126 ? 4 : 10)) return null
-  return short === 126 ? bytes.readUInt16BE(2) : Number(bytes.readBigUInt64BE(2))
-}
+/** A text message as a client sends it, compressed without regard to what came before (RFC 7692, section 7.2.1): it may be sent again and again. */
+export const compressedFrame = (payload: Buffer) => frame(deflate(payload), { rsv: RSV1, mask: MASK })
 
 /** Counts the frames of a server in chunks that begin and end anywhere. */
 export class FrameCounter {

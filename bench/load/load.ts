@@ -1,10 +1,11 @@
 /** The load generator, in a process of its own. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { constants, inflateRawSync } from 'node:zlib'
+import { headerSize, payloadSize } from '../../test/fixtures/frames.js'
 import { answerQuestions } from '../processes/child.js'
 import { connectAll, Connection } from './client.js'
 import { cpuTime } from '../measure/cpu.js'
-import { clientFrame, compressedFrame, FrameCounter, headerSize, payloadSize, sampleText, serverFrame } from './frames.js'
+import { clientFrame, compressedFrame, FrameCounter, sampleText, serverFrame } from './frames.js'
 import { BURST, BURST_TEXT, repliesOf, type Scenario } from '../scenarios.js'
 
 export interface Target {

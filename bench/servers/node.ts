@@ -9,8 +9,9 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { WebSocketServer, type WebSocket } from 'ws'
 import type { AsyncWebSocket } from '../../index.js'
 import { newCertificate } from '../../test/fixtures/certificate.js'
+import { readFrame } from '../../test/fixtures/frames.js'
 import { answerQuestions } from '../processes/child.js'
-import { headerSize, masked, payloadSize, serverFrame } from '../load/frames.js'
+import { serverFrame } from '../load/frames.js'
 import { BURST, BURST_TEXT, OURS } from '../scenarios.js'
 
 type OursName = typeof OURS[number]
@@ -155,11 +156,11 @@ function answerBySize (socket: Socket): void {
   socket.on('data', (chunk: Buffer) => {
     if (size === 0) {
       start = Buffer.concat([start, chunk])
-      const payload = firstPayload(start)
-      if (payload === null) return
+      const first = readFrame(start)
+      if (first === null) return
       chunk = start
-      size = headerSize(payload.length) + 4 + payload.length
-      replies = reply = serverFrame(payload)
+      size = first.size
+      replies = reply = serverFrame(first.payload)
     }
     pending += chunk.length
     const frames = Math.floor(pending / size)
@@ -168,13 +169,6 @@ function answerBySize (socket: Socket): void {
     if (replies.length < length) replies = Buffer.concat(Array.from({ length: frames }, () => reply))
     if (frames > 0) socket.write(replies.subarray(0, length))
   })
-}
-
-function firstPayload (bytes: Buffer): Buffer | null {
-  const size = payloadSize(bytes)
-  if (size === null) return null
-  const start = headerSize(size) + 4
-  return bytes.length < start + size ? null : masked(bytes.subarray(start, start + size), bytes.subarray(start - 4, start))
 }
 
 async function listen<S extends Server> (server: S): Promise<S> {

@@ -1,36 +1,22 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { firstFrame, unmask, type Rest } from '../../lib/receive/unmask.js'
+import { frame, readAllFrames } from '../fixtures/frames.js'
 
-interface Frame {
-  readonly isMasked: boolean
-  readonly mask: Buffer
-  readonly payload: Buffer
-  readonly start: number
-  readonly end: number
+/** The frames in the bytes, and where they are. */
+function framesOf (bytes: Buffer) {
+  let start = 0
+  return readAllFrames(bytes).map(({ mask, payload, size }) => {
+    const end = start + size
+    const found = { mask, payload, start, end }
+    start = end
+    return found
+  })
 }
 
-/** The frames in the bytes, as RFC 6455, section 5.2, has them. */
-function framesOf (bytes: Buffer): Frame[] {
-  const frames: Frame[] = []
-  for (let start = 0, end; start < bytes.length; start = end) {
-    const short = bytes.readUInt8(start + 1) & 0x7f
-    const isMasked = bytes.readUInt8(start + 1) >= 0x80
-    const [length, sized] = short < 126
-      ? [short, 2]
-      : short === 126 ? [bytes.readUInt16BE(start + 2), 4] : [Number(bytes.readBigUInt64BE(start + 2)), 10]
-    const from = start + sized + (isMasked ? 4 : 0)
-    end = from + length
-    const mask = isMasked ? bytes.subarray(from - 4, from) : Buffer.alloc(4)
-    frames.push({ isMasked, mask, payload: Buffer.from(bytes.subarray(from, end).map((byte, i) => byte ^ mask[i % 4]!)), start, end })
-  }
-  return frames
-}
-
-function frame (size: number, mask: Uint8Array | null, seed: number): Buffer {
-  const header = size < 126 ? [size] : size < 65_536 ? [126, size >> 8, size & 0xff] : [127, 0, 0, 0, 0, size >>> 24, size >> 16 & 0xff, size >> 8 & 0xff, size & 0xff]
-  header[0]! |= mask === null ? 0 : 0x80
-  return Buffer.concat([Buffer.from([0x82, ...header]), mask ?? Buffer.alloc(0), Buffer.from(Array.from({ length: size }, (_, i) => i * 31 + seed))])
+function binaryFrame (size: number, mask: Uint8Array | null, seed: number): Buffer {
+  const payload = Buffer.from(Array.from({ length: size }, (_, i) => i * 31 + seed))
+  return frame(payload, { opcode: 2, ...(mask === null ? { isMasked: false } : { mask }) })
 }
 
 const stream = fc.record({
@@ -60,16 +46,16 @@ function readAll (bytes: Buffer, cuts: number[], offset: number): { after: Buffe
 t.test('however the bytes are split, every frame says what it said, and those in one read are not masked any more', (t) => {
   let unmasked = 0
   fc.assert(fc.property(stream, ({ frames, cuts, offset }) => {
-    const bytes = Buffer.concat(frames.map(({ size, mask, seed }) => frame(size, mask, seed)))
+    const bytes = Buffer.concat(frames.map(({ size, mask, seed }) => binaryFrame(size, mask, seed)))
     const { after, places } = readAll(bytes, cuts, offset)
     const [before, now] = [framesOf(bytes), framesOf(after)]
     if (now.length !== before.length) throw new Error('there are other frames')
-    for (const [i, { mask, payload, start, end, isMasked }] of now.entries()) {
+    for (const [i, { mask, payload, start, end }] of now.entries()) {
       const old = before[i]!
-      if (!payload.equals(old.payload) || isMasked !== old.isMasked || start !== old.start || end !== old.end) throw new Error(`frame ${i} says something else`)
+      if (!payload.equals(old.payload) || (mask === null) !== (old.mask === null) || start !== old.start || end !== old.end) throw new Error(`frame ${i} says something else`)
       const isWhole = !places.some((place) => start < place && place < end)
       if (isWhole && payload.length >= 32) {
-        if (mask.some((byte) => byte !== 0)) throw new Error(`frame ${i} is masked still`)
+        if (mask?.some((byte) => byte !== 0)) throw new Error(`frame ${i} is masked still`)
         unmasked++
       } else if (!after.subarray(start, end).equals(bytes.subarray(start, end))) {
         throw new Error(`frame ${i} was to be left alone`)
@@ -82,7 +68,7 @@ t.test('however the bytes are split, every frame says what it said, and those in
 
 t.test('however the bytes are split, the first frame of each part ends where it does', (t) => {
   fc.assert(fc.property(stream, ({ frames, cuts }) => {
-    const bytes = Buffer.concat(frames.map(({ size, mask, seed }) => frame(size, mask, seed)))
+    const bytes = Buffer.concat(frames.map(({ size, mask, seed }) => binaryFrame(size, mask, seed)))
     const ends = framesOf(bytes).map(({ end }) => end)
     const places = [...cuts.map((cut) => cut % bytes.length), bytes.length].sort((a, b) => a - b)
     const found: number[] = []

@@ -5,6 +5,7 @@ import t from 'tap'
 import { Batch } from '../../lib/send/batch.js'
 import { Publication } from '../../lib/send/frame.js'
 import { Outbox } from '../../lib/send/outbox.js'
+import { readAllFrames } from '../fixtures/frames.js'
 
 /**
  * An outbox over a stream of the test's: `writes` are what the network took, `stall()` keeps it from taking more. A stream that
@@ -43,18 +44,9 @@ function newOutbox (stream: Duplex, isKept = false) {
 
 const turn = () => new Promise<void>((resolve) => { setImmediate(resolve) })
 
-/** The payloads in what was written, of messages below 64 KiB. */
+/** The messages in what was written. */
 function payloads (writes: Buffer[]): string[] {
-  const bytes = Buffer.concat(writes)
-  const found: string[] = []
-  for (let at = 0; at < bytes.length;) {
-    const isExtended = bytes[at + 1] === 126
-    const size = isExtended ? bytes.readUInt16BE(at + 2) : bytes[at + 1] as number
-    const start = at + (isExtended ? 4 : 2)
-    found.push(`${bytes[at] === 0x81 ? 'text' : 'binary'} ${bytes.toString('utf8', start, start + size)}`)
-    at = start + size
-  }
-  return found
+  return readAllFrames(Buffer.concat(writes)).map(({ opcode, payload }) => `${opcode === 1 ? 'text' : 'binary'} ${payload.toString()}`)
 }
 
 for (const [name, newStream] of [['a socket', () => new Socket()], ['another stream', () => new Duplex({ read () {} })]] as const) {
