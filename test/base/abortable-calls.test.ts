@@ -23,7 +23,7 @@ t.test('a signal has one listener while calls wait with it, and none before and 
   t.equal(listeners(signal), 1)
 })
 
-t.test('an abort ends the calls in the order in which they came, those that have ended not', async (t) => {
+t.test('an abort ends the calls that still wait, in the order in which they came', async (t) => {
   const controller = new AbortController()
   const calls = AbortableCalls.of(controller.signal)
   const ended: number[] = []

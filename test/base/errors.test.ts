@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import { errors } from '../../lib/base/errors.js'
 
-t.test('every error is in the README with its status, and none else', async (t) => {
+t.test('the README lists every error with its status, and no other', async (t) => {
   const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
   const rows = [...readme.matchAll(/^\| `(FST_WSA_\w+)` \| (\d+) \|/gm)].map(([, code, status]) => [code, Number(status)])
   t.same(rows, Object.entries(errors).map(([code, WebSocketError]) => [code, new WebSocketError().statusCode]))

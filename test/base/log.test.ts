@@ -15,7 +15,7 @@ t.test('an error that can be serialised is logged as it is', async (t) => {
   t.match(lineOf(new TypeError('odd')), [{ level: 50, msg: 'it failed', cause: 'peer', err: { type: 'TypeError', message: 'odd', stack: /log\.test/ } }])
 })
 
-t.test('one that cannot be is logged with what can be read of it, and the rest of the line', async (t) => {
+t.test('an error that cannot be serialised is logged with what can be read of it, and the rest of the line', async (t) => {
   const frozen = Object.freeze(Object.assign(new TypeError('odd'), { code: 'E_ODD' }))
   t.match(lineOf(frozen), [{
     level: 50,
@@ -27,7 +27,7 @@ t.test('one that cannot be is logged with what can be read of it, and the rest o
   t.match(lineOf(unreadable), [{ msg: /cannot be serialised/, err: { name: 'Error' } }])
 })
 
-t.test('what is kept of one that cannot be serialised is not long', async (t) => {
+t.test('what is logged of an error that cannot be serialised is cut short', async (t) => {
   const [line] = lineOf(Object.freeze(new Error('x'.repeat(1024 * 1024))))
   t.match(line, { err: { message: /^x{4096}$/ } })
   t.ok(JSON.stringify(line).length < 20_000)
@@ -38,7 +38,7 @@ t.test('a serialiser of the application that throws is left out', async (t) => {
   t.match(lineOf(new Error('odd'), { serializers }), [{ level: 50, msg: 'it failed, with an error that cannot be serialised' }])
 })
 
-t.test('whatever is logged, and whatever the logger does, it does not throw', async (t) => {
+t.test('logForeign() never throws, whatever is logged and whatever the logger does', async (t) => {
   for (const [what, make] of Object.entries(oddThrows)) t.equal(lineOf(make()).length, 1, what)
   const broken = { error () { throw new Error('no') } } as unknown as FastifyBaseLogger
   t.doesNotThrow(() => logForeign(broken, 'error', { err: new Error('odd') }))

@@ -12,11 +12,11 @@ async function reportsOf (use: (rejection: Promise<never>) => unknown): Promise<
   return reports
 }
 
-t.test('a rejection that nobody waits for is reported, and is no unhandled rejection', async (t) => {
+t.test('a rejection that nobody awaits is reported, and is not an unhandled rejection', async (t) => {
   t.same(await reportsOf(() => {}), [mistake])
 })
 
-t.test('a rejection that somebody waits for reaches him, and is not reported', async (t) => {
+t.test('a rejection that is awaited rejects its caller, and is not reported', async (t) => {
   const ways: Record<string, (rejection: Promise<never>) => Promise<unknown>> = {
     await: async (rejection) => { await rejection },
     return: async (rejection) => rejection,

@@ -33,14 +33,14 @@ function newKeepAlive (t: Test, settings: KeepAliveSettings | null = { interval:
   return { clock, log, peer, keepAlive, speak, pong }
 }
 
-t.test('a silent peer is pinged, and cut off within interval + timeout', async (t) => {
+t.test('a silent peer is pinged, and terminated within interval + timeout', async (t) => {
   const { clock, log } = newKeepAlive(t)
   clock.tick(10_000)
   t.same(log, ['ping 1000', 'terminate 1500'])
   t.equal(clock.countTimers(), 0)
 })
 
-t.test('whenever a peer falls silent, it is noticed within interval + timeout', async (t) => {
+t.test('a peer is terminated within interval + timeout, whenever it falls silent', async (t) => {
   for (let last = 0; last < 3000; last += 50) {
     const { clock, log, speak } = newKeepAlive(t)
     for (let now = 0; now <= last; now += 50) {
@@ -54,7 +54,7 @@ t.test('whenever a peer falls silent, it is noticed within interval + timeout', 
   }
 })
 
-t.test('a peer that answers lives, and is pinged once in an interval', async (t) => {
+t.test('a peer that pongs is not terminated, and is pinged once in an interval', async (t) => {
   const { clock, log, pong, keepAlive } = newKeepAlive(t)
   for (let i = 0; i < 3; i++) {
     clock.tick(1000)
@@ -66,7 +66,7 @@ t.test('a peer that answers lives, and is pinged once in an interval', async (t)
   t.same(log, ['ping 1000', 'ping 2007', 'ping 3014'])
 })
 
-t.test('a peer that speaks but does not pong lives', async (t) => {
+t.test('a peer that sends data but no pongs is not terminated', async (t) => {
   const { clock, log, speak } = newKeepAlive(t)
   for (let i = 0; i < 100; i++) {
     clock.tick(300)
@@ -75,7 +75,7 @@ t.test('a peer that speaks but does not pong lives', async (t) => {
   t.notMatch(log.join(), /terminate/)
 })
 
-t.test('a peer that pongs once and then dies is noticed within interval + timeout', async (t) => {
+t.test('a peer that pongs once and then falls silent is terminated within interval + timeout', async (t) => {
   const { clock, log, pong } = newKeepAlive(t)
   clock.tick(1000)
   clock.tick(100)
@@ -84,7 +84,7 @@ t.test('a peer that pongs once and then dies is noticed within interval + timeou
   t.same(log, ['ping 1000', 'ping 2100', 'terminate 2600'])
 })
 
-t.test('a deadline that fires late gives one more round', async (t) => {
+t.test('a deadline that fires late, after a blocked event loop, gives the peer more time', async (t) => {
   const { clock, log, pong } = newKeepAlive(t)
   clock.tick(1000)
   clock.jump(5_000) // the event loop was blocked
@@ -95,7 +95,7 @@ t.test('a deadline that fires late gives one more round', async (t) => {
   t.notMatch(log.join(), /terminate/)
 })
 
-t.test('a deadline that fires late does not spare a dead peer', async (t) => {
+t.test('a deadline that fires late only delays the end of a dead peer', async (t) => {
   const { clock, log } = newKeepAlive(t)
   clock.tick(1000)
   clock.jump(5_000)
@@ -104,8 +104,8 @@ t.test('a deadline that fires late does not spare a dead peer', async (t) => {
   t.match(log.at(-1), /terminate/)
 })
 
-t.test('while reading is paused, only the pong tells', async (t) => {
-  await t.test('reading ahead finds it', async (t) => {
+t.test('while reading is paused only a pong shows that the peer is alive', async (t) => {
+  await t.test('reading ahead finds the pong', async (t) => {
     const { clock, log, peer, pong } = newKeepAlive(t)
     peer.isPaused = true
     clock.tick(1000)
@@ -115,7 +115,7 @@ t.test('while reading is paused, only the pong tells', async (t) => {
     clock.tick(500)
     t.notMatch(log.join(), /terminate/)
   })
-  await t.test('reading ahead finds only what was waiting', async (t) => {
+  await t.test('reading ahead finds only data that had been waiting', async (t) => {
     const { clock, log, peer, speak } = newKeepAlive(t)
     peer.isPaused = true
     clock.tick(1000)
@@ -124,14 +124,14 @@ t.test('while reading is paused, only the pong tells', async (t) => {
     clock.tick(500)
     t.same(log.at(-1), 'terminate 1500')
   })
-  await t.test('more waits than reading ahead admits: nothing is known', async (t) => {
+  await t.test('more is waiting than is read ahead, so the peer is not terminated', async (t) => {
     const { clock, log, peer } = newKeepAlive(t)
     peer.isPaused = true
     clock.tick(60_000)
     t.notMatch(log.join(), /terminate/)
     t.ok(log.filter((line) => line.startsWith('ping')).length > 50, 'it is pinged all the same, for a write may fail')
   })
-  await t.test('reading is resumed: the deadline starts again', async (t) => {
+  await t.test('the deadline starts again when reading is resumed', async (t) => {
     const { clock, log, peer, keepAlive } = newKeepAlive(t)
     peer.isPaused = true
     clock.tick(1490)
@@ -144,7 +144,7 @@ t.test('while reading is paused, only the pong tells', async (t) => {
   })
 })
 
-t.test('ping() measures the round trip', async (t) => {
+t.test('ping() resolves to the round trip, and to null on timeout and at the end', async (t) => {
   const { clock, peer, keepAlive } = newKeepAlive(t, null)
   t.equal(keepAlive.latency, null)
   const first = keepAlive.ping(1000)

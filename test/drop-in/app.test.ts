@@ -34,7 +34,7 @@ for (const [name, websocket] of Object.entries({ '@fastify/websocket': upstream,
       t.same(await status(), { rooms: {}, clients: 0, ws: false })
     })
 
-    await t.test('rooms', async (t) => {
+    await t.test('rooms: what one says reaches all members, and leaving is announced', async (t) => {
       const ada = connect('/rooms/tea')
       t.same(await ada.json(), { type: 'joined', user: 'ada', members: ['ada'] })
       const bob = connect('/rooms/tea', 'b')
@@ -56,7 +56,7 @@ for (const [name, websocket] of Object.entries({ '@fastify/websocket': upstream,
       t.equal(String(Buffer.concat(await client.toArray())), text.toUpperCase())
     })
 
-    await t.test('HTTP and WebSocket on one route, a prefix', async (t) => {
+    await t.test('one route serves HTTP and WebSocket, also under a prefix', async (t) => {
       t.same((await app.inject({ url: '/clock', headers: { authorization: 'Bearer a' } })).json(), { tick: 0 })
       const clock = connect('/clock')
       t.same([await clock.json(), await clock.json()], [{ tick: 1 }, { tick: 2 }])
@@ -66,7 +66,7 @@ for (const [name, websocket] of Object.entries({ '@fastify/websocket': upstream,
       t.same(await admin.closed, [1005, ''])
     })
 
-    await t.test('the errorHandler', async (t) => {
+    await t.test('what a handler throws, and a message that is too long, close with the code of the errorHandler or of ws', async (t) => {
       t.same(await connect('/throws').closed, [4000, 'at once'])
       t.same(await connect('/rejects').closed, [4000, 'later'])
       const large = connect('/rooms/tea')
@@ -75,7 +75,7 @@ for (const [name, websocket] of Object.entries({ '@fastify/websocket': upstream,
       t.same(await large.closed, [1009, ''])
     })
 
-    await t.test('injectWS', async (t) => {
+    await t.test('injectWS() holds a conversation, and rejects with the status of a refusal', async (t) => {
       let joined: Promise<unknown[]> | undefined
       const client = await app.injectWS('/rooms/den', { headers: { authorization: 'Bearer b' } }, {
         onInit (client) { joined = once(client, 'message') }
@@ -85,7 +85,7 @@ for (const [name, websocket] of Object.entries({ '@fastify/websocket': upstream,
       await t.rejects(app.injectWS('/rooms/den'), { message: 'Unexpected server response: 401' })
     })
 
-    await t.test('the app closes', async (t) => {
+    await t.test('app.close() runs preClose, the close listeners and onClose', async (t) => {
       while (app.websocketServer.clients.size > 0) await once([...app.websocketServer.clients][0] as WebSocket, 'close')
       events.length = 0
       const ada = connect('/rooms/tea')

@@ -25,19 +25,19 @@ function greet (app: FastifyInstance, path: string): void {
   })
 }
 
-t.test('registered twice', async (t) => {
+t.test('the plugin registered twice is refused', async (t) => {
   const app = build(t)
   await app.register(websocketAsync)
   await t.rejects(async () => app.register(websocketAsync), { ...ALREADY, message: /fastify-websocket-async is registered on this server already/ })
 })
 
-t.test('registered after @fastify/websocket', async (t) => {
+t.test('the plugin registered after @fastify/websocket is refused', async (t) => {
   const app = build(t)
   await app.register(upstream)
   await t.rejects(async () => app.register(websocketAsync), { ...ALREADY, message: /@fastify\/websocket is registered .* in place of @fastify\/websocket$/ })
 })
 
-t.test('registered in two scopes of one server', async (t) => {
+t.test('the plugin registered in two scopes of one server is refused', async (t) => {
   const app = build(t)
   for (let i = 0; i < 2; i++) app.register(async (app) => { await app.register(websocketAsync) })
   await t.rejects(async () => app.ready(), ALREADY)
@@ -101,7 +101,7 @@ t.test('beside an @fastify/websocket whose listener is not the one we know', asy
   }
 })
 
-t.test('registered in one scope it serves that one', async (t) => {
+t.test('the plugin registered in one scope serves that scope', async (t) => {
   const app = build(t)
   app.get('/plain', async (request) => String(request.getWebSocketAsync))
   await app.register(async (app) => {

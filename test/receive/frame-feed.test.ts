@@ -74,7 +74,7 @@ function open (options: ServerOptions, isFed: boolean, transport = new Transport
 
 const hash = (data: Buffer) => createHash('sha1').update(data).digest('base64').slice(0, 6)
 
-t.test('ws of the version that is installed can be fed', async (t) => {
+t.test('feedFrames() can feed the installed version of ws', async (t) => {
   const { socket, transport, isFed, closed } = open(COMPRESSED, true)
   t.equal(isFed, true)
   t.equal(transport.listenerCount('data'), 1)
@@ -82,7 +82,7 @@ t.test('ws of the version that is installed can be fed', async (t) => {
   await closed
 })
 
-t.test('ws whose receiver is something else reads by itself', async (t) => {
+t.test('feedFrames() leaves a ws with another kind of receiver to read by itself', async (t) => {
   const { socket, transport, closed } = open(COMPRESSED, false)
   const heard: string[] = []
   socket.on('message', (data) => heard.push(String(data)))
@@ -235,7 +235,7 @@ t.test('a pause holds after the message that led to it, and what was held back c
   }
 })
 
-t.test('a transport that was paused from outside stays so', async (t) => {
+t.test('a transport that was paused from outside stays paused', async (t) => {
   const { socket, transport, events, closed } = open(COMPRESSED, true)
   transport.send(Buffer.concat([compressed('held back'), compressed('for a moment')]))
   socket.on('message', () => {

@@ -111,7 +111,7 @@ t.test('receive() with an aborted signal, with timeout 0, and after the end sett
   t.same(settled, ['aborted null', 'polled null', 'ended null'])
 })
 
-t.test('what came before the end is delivered after it', async (t) => {
+t.test('receive() delivers messages that came before the end after it, then null', async (t) => {
   const queue = newQueue<string>()
   queue.push('a')
   queue.push('b')
@@ -151,7 +151,7 @@ t.test('a message in the same turn as a timeout or an abort is neither lost nor 
   t.equal(clock.countTimers(), 0)
 })
 
-t.test('nothing is left of a call that has ended', async (t) => {
+t.test('a receive that has ended leaves no timer and no listener', async (t) => {
   const queue = newQueue<string>()
   const controller = new AbortController()
   const { signal } = controller
@@ -165,7 +165,7 @@ t.test('nothing is left of a call that has ended', async (t) => {
   t.equal(listeners(), 0)
 })
 
-t.test('above either mark reading is paused, and resumed at a quarter of both', async (t) => {
+t.test('push() pauses reading above either mark, and receive() resumes it at a quarter of both', async (t) => {
   const mark = { messages: 8, bytes: 9 * MESSAGE_COST }
   const queue = newQueue<string>({ highWater: mark, probeHighWater: mark, hardCap: UNLIMITED })
   for (let i = 0; i < 8; i++) queue.push('a')
@@ -300,7 +300,7 @@ function memoryOf (views: View[]): number {
   return [...new Set(views.map(({ bytes }) => bytes.buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
 }
 
-t.test('messages that wait do not keep the reads that they came in, but for the last few', (t) => {
+t.test('messages that wait keep only the last few reads in memory', (t) => {
   const queue = newViews(16_000)
   for (let i = 0; i < 200; i++) queue.read(1)
   const taken = queue.take(200)
@@ -311,21 +311,21 @@ t.test('messages that wait do not keep the reads that they came in, but for the 
   t.end()
 })
 
-t.test('a few reads stay as they are', (t) => {
+t.test('messages of a few reads are not copied', (t) => {
   const queue = newViews(1024 * 1024)
   for (let i = 0; i < 100; i++) queue.read(1, 2, 3)
   t.ok(queue.all.every(({ moves }) => moves === 0))
   t.end()
 })
 
-t.test('a message that is nearly its whole read stays where it is', (t) => {
+t.test('a message that is nearly its whole read is not copied', (t) => {
   const queue = newViews(4000)
   for (let i = 0; i < 10; i++) queue.read(900, 1)
   t.same(queue.take(12).map(({ moves }) => moves), Array.from({ length: 12 }, (_, i) => i % 2))
   t.end()
 })
 
-t.test('messages that are received as fast as they come stay where they are', (t) => {
+t.test('messages that are received as fast as they come are not copied', (t) => {
   const queue = newViews(4000)
   for (let i = 0; i < 100; i++) {
     queue.read(1, 2, 3)
@@ -334,7 +334,7 @@ t.test('messages that are received as fast as they come stay where they are', (t
   t.end()
 })
 
-t.test('what waits does not keep its reads, whatever was taken in between', (t) => {
+t.test('messages that wait do not keep their reads in memory, whatever was received in between', (t) => {
   for (const taken of [0, 1, 20, 35, 39, 40]) {
     const queue = newViews(4000)
     for (let i = 0; i < 40; i++) queue.read(1)
@@ -356,7 +356,7 @@ t.test('end() resumes reading, so that a close frame is seen', async (t) => {
   t.same(queue.flow, ['pause', 'resume'])
 })
 
-t.test('the limits of a connection', (t) => {
+t.test('receiveLimits() leaves room for what ws emits after a pause', (t) => {
   const mark = { messages: 64, bytes: 1000 }
   t.same(receiveLimits(mark, 500), {
     highWater: mark,

@@ -43,7 +43,7 @@ function readAll (bytes: Buffer, cuts: number[], offset: number): { after: Buffe
   return { after: Buffer.concat(chunks), places }
 }
 
-t.test('however the bytes are split, every frame says what it said, and those in one read are not masked any more', (t) => {
+t.test('unmask() keeps every payload however the bytes are split, and takes the masks off frames that are whole in one read', (t) => {
   let unmasked = 0
   fc.assert(fc.property(stream, ({ frames, cuts, offset }) => {
     const bytes = Buffer.concat(frames.map(({ size, mask, seed }) => binaryFrame(size, mask, seed)))
@@ -66,7 +66,7 @@ t.test('however the bytes are split, every frame says what it said, and those in
   t.end()
 })
 
-t.test('however the bytes are split, the first frame of each part ends where it does', (t) => {
+t.test('firstFrame() finds the end of every frame however the bytes are split', (t) => {
   fc.assert(fc.property(stream, ({ frames, cuts }) => {
     const bytes = Buffer.concat(frames.map(({ size, mask, seed }) => binaryFrame(size, mask, seed)))
     const ends = framesOf(bytes).map(({ end }) => end)
@@ -87,7 +87,7 @@ t.test('however the bytes are split, the first frame of each part ends where it 
   t.end()
 })
 
-t.test('what is no frame does no harm', (t) => {
+t.test('unmask() does not throw on bytes that are no frames', (t) => {
   fc.assert(fc.property(fc.array(fc.uint8Array({ minLength: 1, maxLength: 100 }), { maxLength: 50 }), (chunks) => {
     chunks.reduce<Rest>((rest, chunk) => unmask(Buffer.from(chunk), rest), 0)
   }), { numRuns: 3000 })

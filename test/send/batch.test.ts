@@ -57,7 +57,7 @@ t.test('a frame that is shared is not copied', (t) => {
   t.end()
 })
 
-t.test('all who ask for the outcome get it, before it is settled or after', async (t) => {
+t.test('the promise of an outcome resolves for everyone, whether it is asked for before or after', async (t) => {
   const batch = new Batch(true)
   const before = batch.promise
   t.equal(batch.promise, before, 'one promise for all')

@@ -49,7 +49,7 @@ async function now<T> (promise: Promise<T> | null): Promise<T | 'pending' | null
   return promise === null ? null : Promise.race([promise, Promise.resolve('pending' as const)])
 }
 
-t.test('below the mark a call is done at once; the one that reaches it waits for room', async (t) => {
+t.test('send() resolves at once below the mark; the call that reaches it waits for room', async (t) => {
   const { sender, sent, flush } = newSender()
   t.equal(await now(sender.send('aaaaa', {})), true)
   const filler = sender.send('bbbbb', {})
@@ -160,7 +160,7 @@ t.test('a publication keeps its place among the calls that wait, and nobody wait
   t.same(sent, ['aaaaa', 'bbbbb', 'ccccc', 'ddddd'])
 })
 
-t.test('a publication is not taken where too much is unsent, and always where nothing is', (t) => {
+t.test('publish() refuses a publication where too much is unsent, and never where nothing is', (t) => {
   const { sender, sent } = newSender({ highWaterMark: 10, maxBufferedBytes: 30 })
   t.equal(sender.publish(new Publication('x'.repeat(40))), true)
   t.equal(sender.publish(new Publication('y')), false)
@@ -168,7 +168,7 @@ t.test('a publication is not taken where too much is unsent, and always where no
   t.end()
 })
 
-t.test('what waits counts as memory: tiny messages reach the bound long before their bytes do', (t) => {
+t.test('messages that wait count with their memory: tiny ones reach the bound long before their bytes do', (t) => {
   for (const { messageCost, least } of [{ messageCost: 0, least: 50_000 }, { messageCost: 500, least: 0 }]) {
     const { sender } = newSender({ highWaterMark: 1000, maxBufferedBytes: 1_000_000, messageCost })
     sender.send('x'.repeat(1000))

@@ -74,7 +74,7 @@ for (const [handler, declare] of Object.entries(handlers)) {
   }
 }
 
-t.test('it waits for the other handlers', async (t) => {
+t.test('app.close() called in a handler waits for the other handlers', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger } })
   const [mayEnd, atWork] = [deferred(), deferred()]
@@ -107,7 +107,7 @@ t.test('it waits for the other handlers', async (t) => {
   t.equal(warnings(lines).length, 1)
 })
 
-t.test('several handlers await it, some when the app is closing already', async (t) => {
+t.test('app.close() may be awaited by several handlers, also when the app is closing already', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger } })
   app.get('/', async (request) => {
@@ -127,7 +127,7 @@ t.test('several handlers await it, some when the app is closing already', async 
   t.notOk(messagesOf(lines).includes('websocket shutdown timed out'))
 })
 
-t.test('it does not wait for a handler that awaits it before acceptance, or after the end of the connection', async (t) => {
+t.test('app.close() does not wait for a handler that awaits it before acceptance, or after the end of the connection', async (t) => {
   for (const when of ['before', 'after'] as const) {
     const { lines, logger } = captureLog()
     const app = await buildApp(t, { app: { logger } })
@@ -155,7 +155,7 @@ const others: Record<string, (app: FastifyInstance, request: FastifyRequest) => 
 }
 
 for (const [what, close] of Object.entries(others)) {
-  t.test(`a handler that calls app.close() and ${what} is waited for`, async (t) => {
+  t.test(`app.close() waits for a handler that calls it and ${what}`, async (t) => {
     const { lines, logger } = captureLog()
     const app = await buildApp(t, { app: { logger } })
     const events: string[] = []
@@ -181,7 +181,7 @@ for (const [what, close] of Object.entries(others)) {
   })
 }
 
-t.test('at the deadline the log names a handler that waits for itself in a way that is not seen', async (t) => {
+t.test('the log at shutdown.timeout has a hint where a handler awaits app.close() in a way that is not recognised', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger }, shutdown: { grace: 10, timeout: 50 } })
   app.get('/', async (request) => {

@@ -17,7 +17,7 @@ t.test('clients that have not sent a whole request head are disconnected at shut
   await Promise.all(clients.map(({ closed }) => closed))
 })
 
-t.test('a request that the app answers late is not cut off with them', needsTcp, async (t) => {
+t.test('a request that the app answers late is not disconnected with them', needsTcp, async (t) => {
   const app = await buildApp(t, { shutdown: { timeout: 50 } })
   const half = handshake('/').slice(0, 40)
   app.get('/late', async () => {

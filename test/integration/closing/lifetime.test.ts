@@ -30,7 +30,7 @@ const endings: { name: string, handler: Handler, close: { code: number, reason: 
 ]
 
 for (const { name, handler, close, cause, errors = 0 } of endings) {
-  t.test(`a handler that ${name}`, async (t) => {
+  t.test(`a handler that ${name} closes the connection with ${close.code}`, async (t) => {
     const { lines, logger } = captureLog()
     const app = await buildApp(t, { app: { logger } })
     const opened = deferred<AsyncWebSocket>()
@@ -54,7 +54,7 @@ for (const { name, handler, close, cause, errors = 0 } of endings) {
   })
 }
 
-t.test('a client that leaves', async (t) => {
+t.test('a close frame from the client ends iteration, and closeAsync() afterwards resolves to how the client closed', async (t) => {
   const app = await buildApp(t)
   const ended = deferred<CloseInfo>()
   app.get('/', async (request) => {
@@ -74,7 +74,7 @@ t.test('a client that leaves', async (t) => {
   t.match(await ended.promise, { code: 4100, reason: 'bye', wasClean: true, cause: 'peer', unread: 0 })
 })
 
-t.test('a client that leaves without a close frame', async (t) => {
+t.test('a client that ends or resets its TCP connection without a close frame is reported as 1006, connection-lost', async (t) => {
   const app = await buildApp(t)
   let ended = deferred<CloseInfo>()
   app.get('/', async (request) => {
@@ -93,7 +93,7 @@ t.test('a client that leaves without a close frame', async (t) => {
   }
 })
 
-t.test('a close frame without a code', async (t) => {
+t.test('a close frame without a code is reported, and answered, as 1005', async (t) => {
   const app = await buildApp(t)
   const ended = deferred<CloseInfo>()
   app.get('/', async (request) => {
@@ -106,7 +106,7 @@ t.test('a close frame without a code', async (t) => {
   t.match(await ended.promise, { code: 1005, wasClean: true, cause: 'peer' })
 })
 
-t.test('a client that breaks the protocol', async (t) => {
+t.test('a client that breaks the protocol is told the code, and the cause is protocol-error', async (t) => {
   const app = await buildApp(t, { maxPayload: 10 })
   let ended = deferred<CloseInfo>()
   app.get('/', async (request) => {
@@ -125,7 +125,7 @@ t.test('a client that breaks the protocol', async (t) => {
   }
 })
 
-t.test('terminate() drops the connection', async (t) => {
+t.test('terminate() ends waiting receives with null, refuses sends and closes the TCP connection', async (t) => {
   const app = await buildApp(t)
   const ended = deferred<CloseInfo>()
   app.get('/', async (request) => {
@@ -142,7 +142,7 @@ t.test('terminate() drops the connection', async (t) => {
   await client.closed
 })
 
-t.test('closeAsync() gives up on a client that does not answer', async (t) => {
+t.test('closeAsync() resolves after closeTimeout where the client does not answer', async (t) => {
   const app = await buildApp(t, { closeTimeout: 50 })
   const ended = deferred<CloseInfo>()
   app.get('/', async (request) => {
@@ -191,7 +191,7 @@ t.test('messages that came before the end are received after it', async (t) => {
   t.same(await received.promise, ['a', 'b', undefined])
 })
 
-t.test('polling hangs neither the event loop nor a closeAsync() made elsewhere', async (t) => {
+t.test('a handler that polls with receives blocks neither the event loop nor a closeAsync() made elsewhere', async (t) => {
   const app = await buildApp(t)
   let connection!: AsyncWebSocket
   const done = deferred<number>()
@@ -427,7 +427,7 @@ const closings: Record<CloseInfo['cause'] & ('peer' | 'local' | 'protocol-error'
 }
 
 for (const [reader, { before, after }] of Object.entries(readers)) {
-  t.test(`who has closed a connection is known where it is read by ${reader}`, async (t) => {
+  t.test(`closeInfo.cause tells which side closed, where messages are read by ${reader}`, async (t) => {
     for (const [cause, ways] of Object.entries(closings)) {
       for (const { close, bytes, code } of ways) {
         const app = await buildApp(t)
@@ -450,7 +450,7 @@ for (const [reader, { before, after }] of Object.entries(readers)) {
   })
 }
 
-t.test('bytes are sent from wherever they are, and refused where they are no more', async (t) => {
+t.test('sendAsync() takes bytes in every kind of buffer, and refuses those of a detached one', async (t) => {
   const app = await buildApp(t)
   const done = deferred()
   app.get('/', async (request) => {

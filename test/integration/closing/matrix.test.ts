@@ -57,7 +57,7 @@ function openSockets (): string[] {
   return process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap')
 }
 
-t.test('while the app is ready', async (t) => {
+t.test('every kind of request to every kind of route gets its status while the app is ready', async (t) => {
   const { app, sockets } = await declareRoutes(t)
   const port = await listen(app)
   for (const method of methods) {
@@ -75,7 +75,7 @@ t.test('while the app is ready', async (t) => {
   t.equal(app.websocketServer.clients.size, 0)
 })
 
-t.test('while the app is closing', async (t) => {
+t.test('every kind of request to every kind of route gets its status while the app is closing', async (t) => {
   const cells = methods.flatMap((method) => upgrades.flatMap((upgrade) => routes.map((route) => [method, upgrade, route] as const)))
   const { app, sockets } = await declareRoutes(t)
   const isClosing = deferred()

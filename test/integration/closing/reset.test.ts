@@ -132,7 +132,7 @@ const stages: Stage[] = [
 ]
 
 for (const { name, declare, speak, line } of stages) {
-  t.test(`a reset ${name}`, async (t) => {
+  t.test(`a TCP reset ${name} ends the handler, is logged once and leaves nothing open`, async (t) => {
     const { lines, logger } = captureLog()
     const app = await buildApp(t, { app: { logger } })
     const reached = deferred()
@@ -155,7 +155,7 @@ for (const { name, declare, speak, line } of stages) {
   })
 }
 
-t.test('a reset after the close frame of the client', async (t) => {
+t.test('a TCP reset after the close frame of the client does not change how the connection ended', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger } })
   const ended = deferred()

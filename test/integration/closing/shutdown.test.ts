@@ -66,7 +66,7 @@ t.test('what was received before app.close() is answered before the 1001', async
   await closed
 })
 
-t.test('grace: a handler that goes on is closed under its hands', async (t) => {
+t.test('a connection whose handler goes on after shutdown.grace is closed all the same', async (t) => {
   const app = await buildApp(t, { shutdown: { grace: 50 } })
   const begun = deferred()
   const done = deferred<boolean>()
@@ -89,7 +89,7 @@ t.test('grace: a handler that goes on is closed under its hands', async (t) => {
   await closed
 })
 
-t.test('app.close() ends whatever is there, in time, and handlers end before the onClose hooks', async (t) => {
+t.test('app.close() ends connections in every state within shutdown.timeout, and handlers end before the onClose hooks', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger }, shutdown: { grace: 200, timeout: 500 } })
   const events: string[] = []
@@ -138,7 +138,7 @@ t.test('app.close() ends whatever is there, in time, and handlers end before the
   t.equal(lines.filter(({ msg }) => msg === 'websocket shutdown timed out').length, 1)
 })
 
-t.test('nobody is waited for past shutdown.timeout, though it be longer than pluginTimeout', async (t) => {
+t.test('app.close() waits until shutdown.timeout and no longer, also where that is longer than pluginTimeout', async (t) => {
   const app = await buildApp(t, { app: { pluginTimeout: 100 }, shutdown: { grace: 20, timeout: 400 } })
   app.get('/', async (request) => {
     await request.getWebSocketAsync()
@@ -167,7 +167,7 @@ t.test('a handler that polls does not hang app.close()', async (t) => {
   t.ok(performance.now() - start < 2500, 'before the grace of 5 s')
 })
 
-t.test('a handler that chooses its code while the app closes', async (t) => {
+t.test('closeAsync() with a code sends that code while the app closes', async (t) => {
   const app = await buildApp(t)
   const ended = deferred<CloseInfo>()
   app.get('/', async (request) => {
@@ -199,7 +199,7 @@ t.test("a custom preClose replaces upstream's, and the teardown follows", async 
   t.same(events, ['preClose', 'handler'])
 })
 
-t.test('an answer that has begun is finished, or cut off at shutdown.timeout', async (t) => {
+t.test('an HTTP answer that has begun and does not end is cut off at shutdown.timeout', async (t) => {
   const app = await buildApp(t, { shutdown: { grace: 10, timeout: 200 } })
   app.get('/', (_request, reply) => {
     reply.raw.writeHead(200)
@@ -257,7 +257,7 @@ t.test('an answer whose onSend hooks are running when the app closes goes out', 
   t.match(await client.all(), /^HTTP\/1.1 200 [^]*answered$/)
 })
 
-t.test('what a handler returns after the 503 is ignored without a word', async (t) => {
+t.test('what a handler returns after the 503 is ignored and not logged', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger } })
   const asked = deferred()
@@ -278,7 +278,7 @@ t.test('what a handler returns after the 503 is ignored without a word', async (
   t.same(lines.filter(({ level }) => level > 30), [])
 })
 
-t.test('a pusher is closed at once; what is queued and was not asked for yet is answered first', async (t) => {
+t.test('a connection that never receives is closed at once; one with a message in its queue may answer it first', async (t) => {
   const app = await buildApp(t)
   const mayReceive = deferred()
   app.get('/push', async (request) => {
@@ -306,7 +306,7 @@ t.test('a pusher is closed at once; what is queued and was not asked for yet is 
   await closed
 })
 
-t.test('a handler that was at work when the app began to close, and polls afterwards', async (t) => {
+t.test('a handler that was at work when the app began to close, and then polls, is closed long before the grace', async (t) => {
   const app = await buildApp(t)
   const beginToClose = declareWitness(app)
   const begun = deferred()

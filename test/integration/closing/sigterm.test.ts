@@ -33,9 +33,9 @@ async function connect (port: number, path: string, count: number): Promise<WebS
   return sockets
 }
 
-t.test(`SIGTERM with ${TOTAL} connections open`, { skip, timeout: 120_000 }, async (t) => {
+t.test(`SIGTERM with ${TOTAL} connections open ends them all with 1001, and the process exits by itself`, { skip, timeout: 120_000 }, async (t) => {
   for (const spread of [0, 2000]) {
-    await t.test(`spread over ${spread} ms`, async (t) => {
+    await t.test(`shutdown.spread: ${spread}`, async (t) => {
       const timeout = 6000
       const { child, port, hear } = await startServer(t, { shutdown: { spread, grace: 3000, timeout } })
       const idle = await connect(port, '/idle', TOTAL - STUBBORN - BUSY)

@@ -35,7 +35,7 @@ t.test('wsHandler stands beside an HTTP handler', async (t) => {
   t.equal(await (await openRaw(t, port, '/')).text(), 'socket')
 })
 
-t.test('what a handler throws goes to the errorHandler', async (t) => {
+t.test('what a handler with events throws goes to the errorHandler', async (t) => {
   const errors: string[] = []
   const app = await buildApp(t, {
     errorHandler (error, socket, request, reply) {
@@ -54,7 +54,7 @@ t.test('what a handler throws goes to the errorHandler', async (t) => {
   t.same(errors, ['sync', 'async'])
 })
 
-t.test('without an errorHandler it is logged and the connection dropped', async (t) => {
+t.test('what a handler with events throws is logged and the connection terminated, where there is no errorHandler', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger } })
   app.get('/', { websocket: true }, async () => { throw new Error('failed') })
@@ -63,7 +63,7 @@ t.test('without an errorHandler it is logged and the connection dropped', async 
   t.ok(lines.some(({ level, msg }) => level === 50 && msg === 'failed'))
 })
 
-t.test('returning closes nothing', async (t) => {
+t.test('a handler with events that returns leaves its connection open', async (t) => {
   const app = await buildApp(t)
   app.get('/', { websocket: true }, async (socket) => {
     socket.on('message', (data) => socket.send(data.toString()))
@@ -73,7 +73,7 @@ t.test('returning closes nothing', async (t) => {
   t.equal(await client.text(), 'still open')
 })
 
-t.test('getWebSocketAsync() gives the wrapper there too, and scope is lifetime from then on', async (t) => {
+t.test('getWebSocketAsync() in a handler with events gives the AsyncWebSocket, and the connection then ends with the handler', async (t) => {
   const app = await buildApp(t)
   const ended = deferred<CloseInfo>()
   app.get('/:end', { websocket: true }, async (socket, request) => {
@@ -111,7 +111,7 @@ t.test('websocketServer emits connection for every route', needsTcp, async (t) =
   t.same(urls, ['/event', '/awaited'])
 })
 
-t.test('a handler that returns no promise and takes the wrapper ends its connection itself', async (t) => {
+t.test('a handler with events that returns no promise and takes the AsyncWebSocket ends its connection itself', async (t) => {
   const app = await buildApp(t)
   app.get('/', { websocket: true }, (_socket, request) => {
     request.getWebSocketAsync().then(async (ws) => {
@@ -126,7 +126,7 @@ t.test('a handler that returns no promise and takes the wrapper ends its connect
   t.match(await client.close(), { code: 4000 })
 })
 
-t.test('the log tells why a connection of events ended', async (t) => {
+t.test('the closing log line of an event-style route tells the cause', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger }, maxPayload: 5 })
   app.get('/large', { websocket: true }, (socket) => { socket.on('message', () => {}) })

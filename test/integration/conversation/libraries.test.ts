@@ -25,7 +25,7 @@ t.test('an empty reply that a framework sends after the upgrade is ignored, and 
   t.same(lines.filter(({ level }) => level > 30), [])
 })
 
-t.test('whatever binaryType a library sets, it gets that, and the receive queue gets Buffers that count', async (t) => {
+t.test('listeners get the binaryType that a library sets, and the receive queue gets Buffers', async (t) => {
   const sent = Buffer.from([1, 2, 3, 250])
   const types = ['nodebuffer', 'arraybuffer', 'fragments', 'blob'] as const
   for (const type of types) {

@@ -6,7 +6,7 @@ import { deferred } from '../../fixtures/deferred.js'
 import { fakeClock } from '../../fixtures/fake-clock.js'
 import { closeFrame, frame, openRaw } from '../../fixtures/raw-client.js'
 
-t.test('an echo of the ping is no message while the policy runs', async (t) => {
+t.test('an echo of the ping is not received as a message while the policy runs', async (t) => {
   const app = await buildApp(t)
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()
@@ -27,7 +27,7 @@ t.test('an echo of the ping is no message while the policy runs', async (t) => {
   t.match(await client.close(), { code: 1000 })
 })
 
-t.test('starting twice replaces, and nothing is left after the end', async (t) => {
+t.test('pingPolicy.start() replaces a policy that runs, and no timer is left after the end', async (t) => {
   const app = await buildApp(t)
   const opened = deferred<AsyncWebSocket>()
   app.get('/', async (request) => {
@@ -50,7 +50,7 @@ t.test('starting twice replaces, and nothing is left after the end', async (t) =
   t.same(process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout'), [])
 })
 
-t.test('no new ping while the last is unsent', async (t) => {
+t.test('pingPolicy sends no new ping while the last is unsent', async (t) => {
   const app = await buildApp(t, { keepAlive: false })
   const opened = deferred<AsyncWebSocket>()
   app.get('/', async (request) => {

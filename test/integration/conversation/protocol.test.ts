@@ -241,7 +241,7 @@ t.test('a client that breaks the protocol and does not leave is cut off after cl
   await assertUnharmed(t)
 })
 
-t.test('a violation in place of the answer to our close frame', async (t) => {
+t.test('a violation in place of the answer to our close frame ends the connection with our code', async (t) => {
   const app = await buildApp(t)
   const ended = deferred<CloseInfo>()
   app.get('/', async (request) => {
@@ -271,7 +271,7 @@ t.test('a close frame is answered with what it holds', async (t) => {
   await assertUnharmed(t)
 })
 
-t.test('compression', async (t) => {
+t.test('with compression', async (t) => {
   const maxPayload = 70_000
   const { open, assertUnharmed } = await startEcho(t, { compression: true, maxPayload })
   const bomb = deflate(Buffer.alloc(maxPayload + 1))
@@ -330,7 +330,7 @@ t.test('compression', async (t) => {
   }
 })
 
-t.test('pings', async (t) => {
+t.test('pings from the client', async (t) => {
   const { open, assertUnharmed } = await startEcho(t)
   const pings = (count: number, size: number) => Array.from({ length: count }, (_, i) => ping(`${i}`.padEnd(size)))
 

@@ -10,12 +10,12 @@ const executablePath = findChromium()
 /** What no page may do: raise an error, write to the console, load from elsewhere. */
 const problems: string[] = []
 
-t.test('a person with a browser', needs('chromium', executablePath), async (t) => {
+t.test('the example page in a browser', needs('chromium', executablePath), async (t) => {
   if (executablePath === undefined) throw new Error('no chromium was found')
   const browser = await chromium.launch({ executablePath, args: chromiumArgs })
   t.teardown(() => browser.close())
 
-  t.test('is greeted by the echo until they disconnect', async (t) => {
+  t.test('is answered by the echo until the user disconnects', async (t) => {
     const { page } = await open(t, browser)
     t.equal(await page.locator('#choose-connect').isChecked(), true)
     await page.locator('#connect').click()
@@ -39,7 +39,7 @@ t.test('a person with a browser', needs('chromium', executablePath), async (t) =
     t.equal(await page.locator('#message').isDisabled(), true)
   })
 
-  t.test('is asked again in the dialogue until their answers will do', async (t) => {
+  t.test('is asked again in the dialogue until the answers are valid', async (t) => {
     const { page } = await open(t, browser)
     await page.locator('#choose-dialogue').check()
     await page.locator('#connect').click()
@@ -97,7 +97,7 @@ t.test('a person with a browser', needs('chromium', executablePath), async (t) =
     t.same(await lines(page, 2), ['connected', 'Server: What is your name?'])
   })
 
-  t.test('sees pings counted and answered, and what they say echoed once', async (t) => {
+  t.test('counts and answers pings, and shows each echo once', async (t) => {
     const pingInterval = 50
     const { page, app } = await open(t, browser, { pingInterval })
     const received: string[] = []
@@ -118,7 +118,7 @@ t.test('a person with a browser', needs('chromium', executablePath), async (t) =
     t.ok(count <= elapsed / pingInterval + 2, `${count} pings in ${Math.round(elapsed)} ms`)
   })
 
-  t.test('sees the code and the reason when the server shuts down', async (t) => {
+  t.test('shows the code and the reason when the server shuts down', async (t) => {
     const { page, app } = await open(t, browser)
     await page.locator('#connect').click()
     await lines(page, 1)
@@ -126,7 +126,7 @@ t.test('a person with a browser', needs('chromium', executablePath), async (t) =
     t.same(await lines(page, 2), ['connected', 'closed with 1001: server shutting down'])
   })
 
-  t.test('needs no mouse', async (t) => {
+  t.test('can be used with the keyboard alone', async (t) => {
     const { page } = await open(t, browser)
     await page.keyboard.press('Tab')
     await page.keyboard.press('ArrowDown')
@@ -143,7 +143,7 @@ t.test('a person with a browser', needs('chromium', executablePath), async (t) =
     t.equal(await page.locator('#connect:focus').count(), 1)
   })
 
-  t.test('has seen no error, and has loaded nothing from elsewhere', async (t) => {
+  t.test('logs no error, and loads nothing from elsewhere', async (t) => {
     t.same(problems, [])
   })
 })

@@ -46,7 +46,7 @@ async function sees (page: Page, names: string): Promise<void> {
   await page.waitForFunction(`Array.from(document.querySelectorAll('#names li'), (line) => line.textContent).join() === '${names}'`)
 }
 
-t.test('people in two rooms of one process', needs('chromium', executablePath), async (t) => {
+t.test('browsers in two rooms of one process see what is said in their own room', needs('chromium', executablePath), async (t) => {
   const browser = await launch(t)
   const app = await buildServer()
   t.teardown(() => app.close())

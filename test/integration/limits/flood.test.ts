@@ -40,7 +40,7 @@ async function measureRoundTrips (t: Test, port: number) {
 }
 
 for (const size of [1, MiB]) {
-  t.test(`a flood of ${size}-byte messages to a handler that reads one a second`, { timeout: 120_000 }, async (t) => {
+  t.test(`a flood of ${size}-byte messages to a handler that reads one a second is held back, in order, and slows no other connection`, { timeout: 120_000 }, async (t) => {
     const app = await buildApp(t, { app: { bodyLimit: MiB } })
     const mayDrain = deferred()
     const drained = deferred<{ count: number, gap: number | null, info: CloseInfo }>()

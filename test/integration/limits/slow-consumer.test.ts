@@ -13,7 +13,7 @@ const SIZE = 256 * 1024
 
 for (const slowConsumer of ['close', 'drop'] as const) {
   for (const isAwaited of [true, false]) {
-    t.test(`1 GiB, ${isAwaited ? '' : 'not '}awaited, for a client that never reads: ${slowConsumer}`, async (t) => {
+    t.test(`1 GiB, ${isAwaited ? '' : 'not '}awaited, for a client that never reads stays within maxBufferedBytes, slowConsumer: '${slowConsumer}'`, async (t) => {
       const { lines, logger } = captureLog()
       const app = await buildApp(t, { app: { logger }, slowConsumer, closeTimeout: 300 })
       const ended = deferred<CloseInfo>()
@@ -97,7 +97,7 @@ t.test('a client that reads slowly gets everything, in order, and the sender wai
   t.match(await client.close(), { code: 1000 })
 })
 
-t.test('closeAsync() sends what waits first', async (t) => {
+t.test('closeAsync() sends messages that wait before its close frame', async (t) => {
   const app = await buildApp(t)
   const results = deferred<boolean[]>()
   app.get('/', async (request) => {

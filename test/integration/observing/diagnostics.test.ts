@@ -276,7 +276,7 @@ for (const slowConsumer of ['drop', 'close'] as const) {
   })
 }
 
-t.test('one log line tells how a connection ended and what went through it', async (t) => {
+t.test('one log line has how a connection ended and how much passed through it', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger, genReqId: ({ url }) => `id of ${url}` } })
   const start = performance.now()
@@ -313,7 +313,7 @@ t.test('one log line tells how a connection ended and what went through it', asy
   t.ok(Number.isInteger(duration) && duration >= Math.floor(endedAt - openedAt) - 1 && duration <= Math.ceil(end - start), `${duration} ms`)
 })
 
-t.test('the log line of every kind of end', async (t) => {
+t.test('the closing log line has the code and the cause of every kind of end', async (t) => {
   const ends: Record<string, { handler?: (ws: AsyncWebSocket) => unknown, bytes?: Buffer, expected: object }> = {
     returned: { handler: () => {}, expected: { code: 1000, cause: 'handler-returned', received: { messages: 0, bytes: 0 } } },
     failed: { handler: () => { throw new Error('no') }, expected: { code: 1011, cause: 'handler-failed' } },
@@ -346,7 +346,7 @@ t.test('the log line of every kind of end', async (t) => {
   }
 })
 
-t.test('the log line of a route of events counts its messages too', async (t) => {
+t.test('the closing log line of an event-style route counts its messages too', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger } })
   const ended = deferred()

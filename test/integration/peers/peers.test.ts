@@ -56,7 +56,7 @@ function twoPings ({ socket }: AsyncWebSocket): Promise<void> {
 for (const [name, handler] of Object.entries(handlers)) {
   const isPaused = name.includes('paused')
 
-  t.test(`a peer whose process is stopped, while the handler ${name}`, async (t) => {
+  t.test(`a peer whose process is stopped is noticed by the keep-alive, while the handler ${name}`, async (t) => {
     const { port, opened } = await start(t, handler)
     const peer = await startPeer(t, port, '/')
     const ws = await opened
@@ -73,7 +73,7 @@ for (const [name, handler] of Object.entries(handlers)) {
     t.ok(took < NOTICED, `noticed after ${took} ms`)
   })
 
-  t.test(`a peer that half-closes, while the handler ${name}`, async (t) => {
+  t.test(`a peer that half-closes is noticed as connection-lost, while the handler ${name}`, async (t) => {
     const { port, opened } = await start(t, handler)
     const client = await openRaw(t, port, '/')
     const ws = await opened
@@ -84,7 +84,7 @@ for (const [name, handler] of Object.entries(handlers)) {
     t.ok(performance.now() - start0 < NOTICED)
   })
 
-  t.test(`a peer that sends a close frame, while the handler ${name}`, async (t) => {
+  t.test(`a peer that sends a close frame gets its answer, while the handler ${name}`, async (t) => {
     const { port, opened } = await start(t, handler)
     const client = await openRaw(t, port, '/')
     const ws = await opened
@@ -119,7 +119,7 @@ t.test('a peer that flooded and then stopped is noticed when the handler reads o
   t.ok(received > 64 * 1024)
 })
 
-t.test('a healthy peer of a handler that is stalled is not dropped, though it sent much or little', async (t) => {
+t.test('the keep-alive does not terminate a healthy peer of a stalled handler, however much it has sent', async (t) => {
   for (const command of ['send 10', 'send 200', 'flood']) {
     const mayRead = deferred()
     const done = deferred<number>()
@@ -143,7 +143,7 @@ t.test('a healthy peer of a handler that is stalled is not dropped, though it se
   }
 })
 
-t.test('an event loop that was blocked for longer than the deadline drops nobody', { timeout: 60_000 }, async (t) => {
+t.test('an event loop that was blocked for longer than the deadline terminates no connection', { timeout: 60_000 }, async (t) => {
   const connections = 1000
   const app = await buildApp(t, { keepAlive: { interval, timeout } })
   const infos: CloseInfo[] = []
@@ -164,7 +164,7 @@ t.test('an event loop that was blocked for longer than the deadline drops nobody
   for (const client of app.websocketServer.clients) client.terminate()
 })
 
-t.test('pingAsync() and latency', async (t) => {
+t.test('pingAsync() resolves to the round trip, which latency then has, and to null after the end', async (t) => {
   const app = await buildApp(t, { keepAlive: false })
   const done = deferred()
   app.get('/', async (request) => {

@@ -65,13 +65,13 @@ t.test('between nginx and a browser', { ...needs('chromium', executablePath), ..
     await assertRefused(t, browser, app, lines, proxy.origin, `127.0.0.1:${port}`)
   })
 
-  t.test('X-Forwarded-Host counts for who trusts the proxy', async (t) => {
+  t.test('X-Forwarded-Host counts where the app trusts the proxy', async (t) => {
     const app = await buildEcho(t, { app: { trustProxy: true } })
     const proxy = await startNginx(t, await listen(app), { location: 'proxy_set_header X-Forwarded-Host $http_host;' })
     t.match(await visit(t, browser, proxy.origin), { wasOpen: true, code: null, messages: ['still there?'] })
   })
 
-  t.test('X-Forwarded-Host counts for nobody else', async (t) => {
+  t.test('X-Forwarded-Host does not count where it does not', async (t) => {
     const { lines, logger } = captureLog()
     const app = await buildEcho(t, { app: { logger } })
     const port = await listen(app)
@@ -86,7 +86,7 @@ t.test('between nginx and a browser', { ...needs('chromium', executablePath), ..
     t.match(await visit(t, browser, proxy.origin), { wasOpen: true, code: null, messages: ['still there?'] })
   })
 
-  t.test('where nginx ends TLS, another host is still another', needs('openssl', openssl), async (t) => {
+  t.test('where nginx ends TLS, a page of another host is refused', needs('openssl', openssl), async (t) => {
     const { lines, logger } = captureLog()
     const app = await buildEcho(t, { app: { logger } })
     const port = await listen(app)

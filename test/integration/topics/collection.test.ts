@@ -131,7 +131,7 @@ t.test("an identifier that is in use, with duplicateIdentifier 'reject': the new
   first.terminate()
 })
 
-t.test('identifiers that are none are refused before the upgrade', async (t) => {
+t.test('an identifier that is not a string is refused before the upgrade', async (t) => {
   const app = await buildApp(t)
   for (const identifier of ['', 42, {}]) {
     app.get(`/${JSON.stringify(identifier)}`, async (request) => {
@@ -186,7 +186,7 @@ for (const [name, verifyClient] of Object.entries(verifiers)) {
   }
 }
 
-t.test('an upgrade that ends while it is being accepted leaves its identifier', async (t) => {
+t.test('an upgrade that ends while it is being accepted sets its identifier free', async (t) => {
   const begun = deferred<() => void>()
   let isFirst = true
   const verifyClient: VerifyClient = (_info, accept) => {

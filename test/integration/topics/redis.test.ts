@@ -114,7 +114,7 @@ async function startNode (t: Test, name: string, redisPort: number): Promise<Nod
 const isRising = (numbers: number[]) => numbers.every((number, i) => i === 0 || number > numbers[i - 1]!)
 const sum = (numbers: number[]) => numbers.reduce((total, each) => total + each, 0)
 
-t.test('two processes that a Redis connects, which goes away and comes back', { ...needsRedis, timeout: 90_000 }, async (t) => {
+t.test('two processes connected by a Redis that stops and comes back', { ...needsRedis, timeout: 90_000 }, async (t) => {
   const { port, stop } = await startRedis(t)
   const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name, port)))
   const groups = await Promise.all(nodes.map((node) => Promise.all(Array.from({ length: SUBSCRIBERS }, () => node.subscribe()))))
@@ -122,7 +122,7 @@ t.test('two processes that a Redis connects, which goes away and comes back', { 
   t.teardown(() => subscribers.forEach(({ socket }) => socket.terminate()))
   t.same(new Set(subscribers.map(({ texts }) => texts.shift())), new Set(['bus: ok']))
 
-  await t.test(`${MESSAGES} messages of each come to all subscribers of both, in order`, async (t) => {
+  await t.test(`${MESSAGES} messages of each reach all subscribers of both, in order`, async (t) => {
     for (const published of await Promise.all(nodes.map((node) => node.publish(MESSAGES)))) {
       t.same(published, Array(MESSAGES).fill({ delivered: SUBSCRIBERS, bus: 'ok' }))
     }
@@ -133,7 +133,7 @@ t.test('two processes that a Redis connects, which goes away and comes back', { 
     }
   })
 
-  await t.test(`without it for ${OUTAGE} ms each goes on by itself`, async (t) => {
+  await t.test(`without Redis for ${OUTAGE} ms each process goes on delivering to its own subscribers`, async (t) => {
     await stop()
     const [end, published]: [number, Published] = [performance.now() + OUTAGE, []]
     for await (const _ of everyMs(50)) {
@@ -152,7 +152,7 @@ t.test('two processes that a Redis connects, which goes away and comes back', { 
   })
 
   const back = await startRedis(t, port)
-  await t.test('when it is back, so are the others, and the gap is told', async (t) => {
+  await t.test('when Redis is back messages reach the other process again, and the gap is logged to the message', async (t) => {
     await Promise.all(nodes.map((node) => node.hear('websocket bus found')))
     const missed = (node: Node) => sum(node.lines.filter(({ msg }) => msg === 'websocket publications missed').map(({ missed }) => missed ?? 0))
     // The connection that publishes may be back before the one that receives
@@ -208,7 +208,7 @@ async function startApp (t: Test, port: number) {
   return { app, lines, subscribe, hear }
 }
 
-t.test('topics that mean something to Redis, or to its emitter, are topics like others', needsRedis, async (t) => {
+t.test('topics that are special to Redis or to its emitter work like others', needsRedis, async (t) => {
   const { port } = await startRedis(t)
   const [here, there] = await Promise.all([startApp(t, port), startApp(t, port)])
   const topics = ['constructor', 'toString', '__proto__', '__sentinel__:hello', 'a*', 'a[b]', 'a/', '/a', 'a//b', 'fastify-websocket-async/', 'ü/😀', 'a'.repeat(1024), 'a/'.repeat(63) + 'a']
@@ -225,7 +225,7 @@ t.test('topics that mean something to Redis, or to its emitter, are topics like 
   t.same([...here.lines, ...there.lines].filter(({ level }) => Number(level) >= 40), [])
 })
 
-t.test('what others publish on the same Redis does no harm', needsRedis, async (t) => {
+t.test('what other programs publish on the same Redis is not received', needsRedis, async (t) => {
   const { port } = await startRedis(t)
   const [here, there] = await Promise.all([startApp(t, port), startApp(t, port)])
   t.equal(await there.subscribe('#'), 'ok')
@@ -244,7 +244,7 @@ const packet = (() => {
   return (...message: Buffer[]) => Buffer.concat([Buffer.from([0x82]), str('id'), str(`id ${count++}`), str('msg'), ...message])
 })()
 
-t.test('what somebody else publishes on the channels of the app does no harm, whatever it is', needsRedis, async (t) => {
+t.test('what other programs publish on the channels of the app does not end the process, whatever it is', needsRedis, async (t) => {
   const { port } = await startRedis(t)
   const [here, there] = await Promise.all([startApp(t, port), startApp(t, port)])
   for (const topic of ['news', '#']) t.equal(await there.subscribe(topic), 'ok')
@@ -280,7 +280,7 @@ t.test('what somebody else publishes on the channels of the app does no harm, wh
   t.same(messagesOf(there.lines).filter((msg) => msg.startsWith('websocket bus')), ['websocket bus received an unreadable message'])
 })
 
-t.test('connections over which nothing comes any more are made anew', { ...needsRedis, timeout: 60_000 }, async (t) => {
+t.test('connections to Redis over which nothing arrives any more are replaced', { ...needsRedis, timeout: 60_000 }, async (t) => {
   const { port } = await startRedis(t)
   const pairs: [Socket, Socket][] = []
   const path = createServer((near) => {

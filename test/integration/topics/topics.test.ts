@@ -27,7 +27,7 @@ async function hear (client: InjectedWebSocket): Promise<string | undefined> {
 }
 
 for (const compression of [false, true]) {
-  t.test(`what one says in a room, all others in it hear, in order${compression ? ', compressed' : ''}`, async (t) => {
+  t.test(`what one connection publishes in a room reaches all others in it, in order${compression ? ', compressed' : ''}`, async (t) => {
     const { enter } = await buildRooms(t, { compression })
     const [ada, bob, eve, mallory] = [await enter(1), await enter(1), await enter(1), await enter(2)]
     for (let i = 0; i < 100; i++) await ada.sendAsync(`text ${i}`)
@@ -47,7 +47,7 @@ for (const compression of [false, true]) {
   })
 }
 
-t.test('publishAsync() tells how many took it; a subscription ends with unsubscribeAsync() and with the connection', async (t) => {
+t.test('publishAsync() resolves to how many took the message; a subscription ends with unsubscribeAsync() and with the connection', async (t) => {
   const { app, enter } = await buildRooms(t)
   const [ada, bob] = [await enter(1), await enter(1)]
   const publish = () => app.webSockets.publishAsync('room/1', new TextEncoder().encode('x'))
@@ -64,7 +64,7 @@ t.test('publishAsync() tells how many took it; a subscription ends with unsubscr
   t.equal(app.webSockets.topics.size, 0, 'nothing is left of the subscriptions')
 })
 
-t.test('with wildcards, whoever asks for them hears every room', async (t) => {
+t.test('a subscription with wildcards receives from every room that matches', async (t) => {
   const { app, enter } = await buildRooms(t)
   app.get('/monitor', async (request) => {
     const ws = await request.getWebSocketAsync()
@@ -78,7 +78,7 @@ t.test('with wildcards, whoever asks for them hears every room', async (t) => {
   t.equal(await hear(monitor), 'hello')
 })
 
-t.test('what a caller gets wrong is refused, before anything is sent', async (t) => {
+t.test('a bad topic or bad data is refused before anything is sent', async (t) => {
   const { app, enter } = await buildRooms(t)
   const ada = await enter(1)
   const [ws] = [...app.webSockets] as [AsyncWebSocket]
@@ -94,13 +94,13 @@ t.test('what a caller gets wrong is refused, before anything is sent', async (t)
   t.equal(await hear(ada), 'the only one')
 })
 
-t.test('the client of a test subscribes to nothing', async (t) => {
+t.test('subscribeAsync() on the client of injectWebSocketAsync() is refused', async (t) => {
   const { enter } = await buildRooms(t)
   await t.rejects(async () => (await enter(1)).subscribeAsync('room/1'), { code: 'FST_WSA_INVALID_ARGUMENT' })
 })
 
 for (const slowConsumer of ['close', 'drop'] as const) {
-  t.test(`a subscriber that does not read keeps nobody waiting; at maxBufferedBytes: ${slowConsumer}`, async (t) => {
+  t.test(`a subscriber that does not read delays no other; at maxBufferedBytes slowConsumer applies: '${slowConsumer}'`, async (t) => {
     const { app, enter } = await buildRooms(t, { slowConsumer, maxBufferedBytes: 256 * 1024, closeTimeout: 200 })
     const [slow, fast] = [await enter(1), await enter(1)]
     const [slowConnection] = [...app.webSockets] as [AsyncWebSocket]

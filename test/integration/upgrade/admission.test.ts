@@ -140,7 +140,7 @@ t.test('a client that is refused and does not leave is cut off', needsTcp, async
   await serverOnClose()
 })
 
-t.test('origin: behind a proxy', async (t) => {
+t.test('origin: X-Forwarded-Host counts only where trustProxy trusts the sender', async (t) => {
   const ours = 'http://internal.test:8080'
   const theirs = 'https://public.test'
   const cases: [trustProxy: boolean | string, origin: string, forwarded: string | undefined, isAccepted: boolean][] = [
@@ -404,7 +404,7 @@ t.test('upgradeTimeout: an accepted connection, an answer and Infinity have no s
   t.equal(await (await openRaw(t, unlimitedPort, '/')).text(), 'in')
 })
 
-t.test('maxPayload', async (t) => {
+t.test('maxPayload: a message of that size is received, one byte more closes with 1009', async (t) => {
   const cases: [name: string, options: Options, limit: number][] = [
     ["the app's bodyLimit", { app: { bodyLimit: 1_000 } }, 1_000],
     ['the option', { app: { bodyLimit: 1_000 }, maxPayload: 2_000 }, 2_000],

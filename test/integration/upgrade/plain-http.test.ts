@@ -220,7 +220,7 @@ t.test('a head is put back byte for byte', async (t) => {
   t.same(heads, [['/%00?a=b#c', 'Host', 'a', 'Content-Type', 'text/plain', 'X-Latin', '\xe4\xff', 'x-LATIN', 'a\tb', 'Empty', '']])
 })
 
-t.test('a client that waits to be told to send its body is told', async (t) => {
+t.test('a client that sends Expect: 100-continue gets its 100', async (t) => {
   const { open } = await start(t, {})
   const client = await open()
   client.write(post('Content-Length: 4\r\nExpect: 100-continue\r\n'))
@@ -255,7 +255,7 @@ t.test('a client that stops amid its body does not keep the app from closing', {
   t.equal(await client.all(), '')
 })
 
-t.test('a body that nobody reads', async (t) => {
+t.test('a body of 8 MiB that no route reads does not hold up the answer or app.close()', async (t) => {
   const { app, open } = await start(t, {})
   const client = await open()
   client.write(post(`Content-Length: ${8 * 1024 * 1024}\r\n`).replace('/a', '/%zz') + 'x'.repeat(8 * 1024 * 1024))
@@ -264,7 +264,7 @@ t.test('a body that nobody reads', async (t) => {
   await app.close()
 })
 
-t.test('many such requests on one connection', async (t) => {
+t.test('30 requests for another protocol on one connection are all answered, without a warning of a leak', async (t) => {
   const { app, open } = await start(t, {})
   const warnings: Error[] = []
   const note = (warning: Error) => warnings.push(warning)
@@ -280,7 +280,7 @@ t.test('many such requests on one connection', async (t) => {
   await client.closed
 })
 
-t.test('who else listens for upgrades gets what is not a WebSocket too, and what he leaves is plain HTTP', async (t) => {
+t.test('another upgrade listener gets requests for other protocols too, and what it leaves is plain HTTP', async (t) => {
   const { app, open } = await start(t, {})
   app.server.on('upgrade', (request, socket: Socket) => {
     if (request.headers.upgrade === 'theirs') socket.end('HTTP/1.1 101 Theirs\r\n\r\n')

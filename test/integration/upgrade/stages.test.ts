@@ -208,7 +208,7 @@ async function runStage (t: Test, { request, options, declare, answer }: Stage, 
 }
 
 for (const stage of stages) {
-  t.test(stage.name, async (t) => {
+  t.test(`however a client leaves ${stage.name}, its socket ends, no timer is left and the app closes`, async (t) => {
     const heard = await Promise.all(Object.entries(clients).map(async ([name, leave]) => [name, await runStage(t, stage, leave, 'socket')] as const))
     for (const [name, text] of heard) {
       if (name !== 'ends its side' && name !== 'keeps its side open') continue
@@ -221,7 +221,7 @@ for (const stage of stages) {
   })
 }
 
-t.test('an injected upgrade that is never answered, and one whose stream fails', async (t) => {
+t.test('an injected upgrade that is never answered, and one whose stream fails, leave nothing behind', async (t) => {
   const app = await buildApp(t, { upgradeTimeout: 50, shutdown: { timeout: 200 } })
   const closed: Promise<unknown>[] = []
   app.get('/:isFailing', ({ params }, reply) => {

@@ -52,7 +52,7 @@ t.test('a frame that comes with the handshake is the first message, whatever the
   }
 })
 
-t.test('a handler that refuses is answered as plain HTTP', async (t) => {
+t.test('what a handler answers in place of accepting goes out as plain HTTP', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger } })
   app.get('/', async (_request, reply) => {
@@ -117,7 +117,7 @@ t.test('getWebSocketAsync() called twice gives the same connection, and what the
   t.same(lines.filter(({ level }) => level > 30), [])
 })
 
-t.test('HTTP and WebSocket on one route', async (t) => {
+t.test('one route serves HTTP and WebSocket by asking isWebSocketUpgrade', async (t) => {
   const app = await buildApp(t)
   app.get('/', async (request) => {
     if (!request.isWebSocketUpgrade) return 'plain'
@@ -178,7 +178,7 @@ t.test('a header that may not stand on a 101 is refused, and the request can sti
   }
 })
 
-t.test('subprotocols', async (t) => {
+t.test('the subprotocol is the one that the call names, else the first that the client offers; one that was not offered is refused', async (t) => {
   const app = await buildApp(t)
   const subprotocols: string[] = []
   app.get('/:name', async (request) => {
@@ -205,7 +205,7 @@ t.test('subprotocols', async (t) => {
   t.same(subprotocols, ['b', 'a', ''])
 })
 
-t.test('malformed handshakes', async (t) => {
+t.test('a malformed handshake is answered with its status and code, and opens nothing', async (t) => {
   const app = await buildApp(t, { app: { requireHostHeader: false } as object })
   app.get('/', (request) => request.getWebSocketAsync())
   app.get('/event', { websocket: true }, (socket) => { socket.close() })
@@ -338,7 +338,7 @@ t.test('a GET that asks for a WebSocket and has a body is served as plain HTTP, 
   t.match(await empty.all(), /{"isWebSocketUpgrade":true}$/, 'an empty body is none')
 })
 
-t.test('getWebSocketAsync() outside of its place', async (t) => {
+t.test('getWebSocketAsync() rejects outside of a handler, after an answer, and on a route declared too early', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   app.get('/early', (request) => request.getWebSocketAsync())
@@ -364,8 +364,8 @@ t.test('getWebSocketAsync() outside of its place', async (t) => {
   }
 })
 
-t.test('a client that left, an upgrade that took too long', async (t) => {
-  await t.test('gone', async (t) => {
+t.test('getWebSocketAsync() rejects once the client has left, or upgradeTimeout has passed', async (t) => {
+  await t.test('the client has left', async (t) => {
     const { lines, logger } = captureLog()
     const app = await buildApp(t, { app: { logger } })
     const asked = deferred()
@@ -386,7 +386,7 @@ t.test('a client that left, an upgrade that took too long', async (t) => {
     await nextTurn()
     t.same(messagesOf(lines), ['incoming request', 'websocket upgrade ended: the client left before it was answered'])
   })
-  await t.test('timed out', async (t) => {
+  await t.test('upgradeTimeout has passed', async (t) => {
     const { lines, logger } = captureLog()
     const app = await buildApp(t, { app: { logger }, upgradeTimeout: 50 })
     const refused = deferred<unknown>()
@@ -406,7 +406,7 @@ t.test('a client that left, an upgrade that took too long', async (t) => {
   })
 })
 
-t.test('verifyClient that answers later', async (t) => {
+t.test('verifyClient may answer in a later turn: true accepts, false is a 401', async (t) => {
   const app = await buildApp(t, {
     options: { verifyClient: ({ req }: { req: IncomingMessage }, done: (ok: boolean) => void) => { setImmediate(done, req.url === '/yes') } }
   })
@@ -437,7 +437,7 @@ t.test('a listener that throws in the middle of the handshake leaks nothing', as
   t.match(refusal, { message: 'in headers' })
 })
 
-t.test('fastify.inject sees the 426', async (t) => {
+t.test('app.inject() of a handler that accepts gets a 426', async (t) => {
   const app = await buildApp(t)
   app.get('/', (request) => request.getWebSocketAsync())
   const { statusCode, headers, body } = await app.inject('/')
@@ -446,7 +446,7 @@ t.test('fastify.inject sees the 426', async (t) => {
   t.match(JSON.parse(body), { code: 'FST_WSA_UPGRADE_REQUIRED', statusCode: 426 })
 })
 
-t.test('handlers that return no promise', async (t) => {
+t.test('a handler that returns no promise closes its connection itself', async (t) => {
   const app = await buildApp(t)
   app.get('/', (request: FastifyRequest, _reply: FastifyReply) => {
     request.getWebSocketAsync().then(async (ws) => {
@@ -563,7 +563,7 @@ t.test('a head that Node has cut short is refused, whatever it asks for', async 
   t.same(paths, [])
 })
 
-t.test('a handler that returns its reply before it accepts', async (t) => {
+t.test('a handler that returns its reply may accept later, and app.close() does not wait for it', async (t) => {
   const app = await buildApp(t)
   app.get('/', (request, reply) => {
     setImmediate(async () => {
@@ -593,7 +593,7 @@ t.test('options that are not of their kind are refused', async (t) => {
   }
 })
 
-t.test('an injected upgrade that is refused leaves nothing open', async (t) => {
+t.test('an upgrade by injectWS that is refused does not hold up app.close()', async (t) => {
   const app = await buildApp(t)
   app.get('/', async (_request, reply) => reply.code(403).send('no'))
   await app.ready()
