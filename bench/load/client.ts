@@ -6,7 +6,7 @@ const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' // for that key (RFC 6455, section
 const HEAD_END = Buffer.from('\r\n\r\n')
 const AT_ONCE = 64 // connections that are opened together: fewer than a listener's backlog holds
 
-// Read into by all connections in turn: what a chunk holds is gone after the call that it is given to
+// All connections read into it in turn: a chunk is overwritten after the call that gets it
 const shared = Buffer.alloc(64 * 1024)
 
 /** How a connection is made, besides where to. */
@@ -53,7 +53,7 @@ export class Connection {
       this.socket.on('error', lose)
       this.socket.on('close', () => lose(new Error('The server has closed the connection')))
     })
-    this.opened.catch(() => {}) // whoever waits for it has it too
+    this.opened.catch(() => {}) // the caller that awaits it handles the rejection
     this.socket.write(requestHead(path, isCompressed))
   }
 

@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
 
 export interface CpuTime {
-  /** By all its threads, in µs, as is the other. */
+  /** CPU time of all its threads, in µs. */
   readonly used: number
-  /** In which its main thread could have run, and another process did: without what its own threads can have taken from it. */
+  /** Time in which its main thread could have run while another process did, in µs. Time that its own threads may have taken is left out. */
   readonly waited: number
 }
 

@@ -77,7 +77,7 @@ export function endChildren (): void {
   for (const child of running) child.kill('SIGKILL')
 }
 
-/** The child's side: answers until the parent is gone. */
+/** The child's side: answers until the parent has ended. */
 export function answerQuestions (commands: Commands): void {
   process.on('disconnect', () => process.exit())
   process.on('message', async ({ command, input }: Request) => {

@@ -13,7 +13,7 @@ const DEFERRED: ServerOptions = { allowSynchronousEvents: false }
 const COMPRESSED: ServerOptions = { perMessageDeflate: true }
 const BOTH: ServerOptions = { ...DEFERRED, ...COMPRESSED }
 
-/** A client's side that a test plays: what it sends is in the transport at once. */
+/** A transport without a network: what the test sends can be read at once. */
 class Transport extends Duplex {
   #lingers: number
 
@@ -23,7 +23,7 @@ class Transport extends Duplex {
     this.#lingers = lingers
   }
 
-  /** Has the server read a copy, in which it may take the masks off. */
+  /** Lets the server read a copy, whose masks it may take off in place. */
   send (bytes: Buffer): void {
     if (bytes.length > 0 && !this.destroyed && !this.readableEnded) this.push(Buffer.from(bytes))
   }
@@ -111,7 +111,7 @@ const steps: Record<string, (size: number, seed: number) => Buffer[]> = {
   empty: () => [frame('')]
 }
 
-/** The same, after which nothing more is expected. */
+/** Last steps: after one of these ws ignores what follows. */
 const lastSteps: Record<string, () => Buffer[]> = {
   close: () => [closeFrame(4000, 'bye')],
   closeWithoutCode: () => [frame('', { opcode: 8 })],
@@ -163,14 +163,14 @@ const session = fc.record({
 type Script = typeof session extends fc.Arbitrary<infer T> ? T : never
 
 function bytesOf ({ options, steps: names, last, after }: Script): Buffer {
-  const play = (each: Script['steps']) => each
+  const framesOfSteps = (each: Script['steps']) => each
     .filter(({ name }) => options !== DEFERRED || !/compressed/i.test(name))
     .flatMap(({ name, size, seed }) => steps[name]!(size, seed))
-  return Buffer.concat([...play(names), ...last === null ? [] : lastSteps[last]!(), ...play(after)])
+  return Buffer.concat([...framesOfSteps(names), ...last === null ? [] : lastSteps[last]!(), ...framesOfSteps(after)])
 }
 
-/** Sends the bytes in the reads of the script, and gives what came of it. */
-async function playCut (script: Script, bytes: Buffer): Promise<string[]> {
+/** Sends the bytes in the reads of the script to a ws that is fed, and gives the events that it emits. */
+async function eventsWhenFed (script: Script, bytes: Buffer): Promise<string[]> {
   const { socket, transport, events, isFed, closed } = open(script.options, true, new Transport(script.lingers))
   if (!isFed) throw new Error('ws is not fed')
   let count = 0
@@ -189,8 +189,8 @@ async function playCut (script: Script, bytes: Buffer): Promise<string[]> {
   return events
 }
 
-/** The same in one read, by `ws` alone: in one read it does not matter when it is through with a message. */
-async function playWhole (script: Script, bytes: Buffer): Promise<string[]> {
+/** The events of a ws that reads by itself, all in one read: there it does not matter when it finishes a message. */
+async function eventsOfWsAlone (script: Script, bytes: Buffer): Promise<string[]> {
   const { transport, events, closed } = open(script.options, false)
   await nextTurn() // until the transport flows
   transport.send(bytes)
@@ -207,8 +207,8 @@ function end (script: Script, transport: Transport): void {
 t.test('however the bytes are split and reading is paused, the same comes out of ws as by itself', { timeout: 120_000 }, async (t) => {
   await fc.assert(fc.asyncProperty(session, async (script) => {
     const bytes = bytesOf(script)
-    const expected = await playWhole(script, bytes)
-    const seen = await playCut(script, bytes)
+    const expected = await eventsOfWsAlone(script, bytes)
+    const seen = await eventsWhenFed(script, bytes)
     if (seen.join() !== expected.join()) throw new Error(`${seen.join(', ')}\nin place of\n${expected.join(', ')}`)
   }), { numRuns: 1000 })
   t.pass('no counterexample')

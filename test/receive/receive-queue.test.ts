@@ -6,7 +6,7 @@ import { fakeClock } from '../fixtures/fake-clock.js'
 
 const UNLIMITED = { messages: Infinity, bytes: Infinity }
 
-/** A queue of anything, each of a length of its own or of 0, with what was done to its flow. */
+/** A queue of strings, which have a length, or of numbers, which have none. `flow` lists what the queue asked for. */
 function newQueue<T extends string | number> (limits: ReceiveLimits = { highWater: UNLIMITED, probeHighWater: UNLIMITED, hardCap: UNLIMITED }) {
   const flow: string[] = []
   const queue = new ReceiveQueue<{ value: T, length: number, bytes: Buffer }>(limits, {

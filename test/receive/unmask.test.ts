@@ -26,7 +26,7 @@ const stream = fc.record({
     seed: fc.nat(255)
   }), { minLength: 1, maxLength: 20 }),
   cuts: fc.array(fc.nat(), { maxLength: 20 }),
-  offset: fc.nat(9) // of a read in its memory
+  offset: fc.nat(9) // where a read begins in its memory
 })
 
 /** What the reads say afterwards, together, and where they were cut. */

@@ -8,8 +8,8 @@ import { Outbox } from '../../lib/send/outbox.js'
 import { readAllFrames } from '../fixtures/frames.js'
 
 /**
- * An outbox over a stream of the test's: `writes` are what the network took, `stall()` keeps it from taking more. A stream that
- * hands things on keeps what it was given.
+ * An outbox over a stream without a network: `writes` has what was taken, and `stall()` keeps the stream from taking more. With
+ * `isKept` the stream keeps the memory it is given, as one does that hands it on.
  */
 function newOutbox (stream: Duplex, isKept = false) {
   const writes: Buffer[] = []

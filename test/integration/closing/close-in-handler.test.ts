@@ -151,7 +151,7 @@ const others: Record<string, (app: FastifyInstance, request: FastifyRequest) => 
   'does not await it': (app) => { app.close() },
   'gives it a callback': (app) => { app.close(() => {}) },
   'catches what it rejects with': (app) => { app.close().catch(() => {}) },
-  'leaves it to somebody else': (app) => { setImmediate(async () => { await app.close() }) }
+  'leaves it to a callback': (app) => { setImmediate(async () => { await app.close() }) }
 }
 
 for (const [what, close] of Object.entries(others)) {

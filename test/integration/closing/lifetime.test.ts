@@ -63,7 +63,7 @@ t.test('a close frame from the client ends iteration, and closeAsync() afterward
     for await (const message of ws) messages.push(message.getString())
     t.same(messages, ['last words'])
     t.equal(ws.hasEnded, true)
-    t.equal(await ws.sendAsync('nobody hears'), false)
+    t.equal(await ws.sendAsync('too late'), false)
     ended.resolve(await ws.closeAsync(4000))
   })
   const port = await listen(app)
@@ -400,7 +400,7 @@ t.test('messages that ws puts out after the FIN are received too', needsTcp, asy
   }
 })
 
-/** What an app may do to read the bytes of a connection too. */
+/** Ways in which an app may read the bytes of a connection beside ws. */
 const readers: Record<string, { before?: (transport: Socket) => void, after?: (transport: Socket) => void }> = {
   'nobody else': {},
   'a listener from before the upgrade': { before: (transport) => transport.on('data', ignore) },
@@ -456,9 +456,9 @@ t.test('sendAsync() takes bytes in every kind of buffer, and refuses those of a 
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()
     t.equal(await ws.sendAsync(runInNewContext('new Uint8Array([1, 2]).buffer')), true)
-    const gone = new ArrayBuffer(2)
-    structuredClone(gone, { transfer: [gone] })
-    await t.rejects(ws.sendAsync(gone), { code: 'FST_WSA_INVALID_ARGUMENT' })
+    const detached = new ArrayBuffer(2)
+    structuredClone(detached, { transfer: [detached] })
+    await t.rejects(ws.sendAsync(detached), { code: 'FST_WSA_INVALID_ARGUMENT' })
     t.equal((await ws.closeAsync()).unsent, 0)
     done.resolve()
   })

@@ -16,11 +16,11 @@ interface Stage {
   line: Partial<LogLine> | RegExp
 }
 
-const GONE = { msg: 'websocket upgrade ended: the client left before it was answered', level: 30 }
+const CLIENT_LEFT = { msg: 'websocket upgrade ended: the client left before it was answered', level: 30 }
 const LOST = { msg: 'websocket closed', level: 30, code: 1006, cause: 'connection-lost' }
 
 /** Resolves once the server has seen the reset. */
-function gone (request: { raw: { once (event: string, listener: () => void): void } }): Promise<void> {
+function clientToLeave (request: { raw: { once (event: string, listener: () => void): void } }): Promise<void> {
   return new Promise((resolve) => request.raw.once('close', () => resolve()))
 }
 
@@ -30,39 +30,39 @@ const stages: Stage[] = [
     declare (app, reached, ended) {
       app.addHook('preHandler', async (request) => {
         reached()
-        await gone(request)
+        await clientToLeave(request)
       })
       app.get('/', async (request) => {
         await request.getWebSocketAsync().then(() => ended(), ended)
       })
     },
-    line: GONE
+    line: CLIENT_LEFT
   },
   {
     name: 'in the handler, before it accepts',
     declare (app, reached, ended) {
       app.get('/', async (request) => {
         reached()
-        await gone(request)
+        await clientToLeave(request)
         return request.getWebSocketAsync().catch((error) => {
           ended(error)
           throw error
         })
       })
     },
-    line: GONE
+    line: CLIENT_LEFT
   },
   {
     name: 'in a handler that then answers',
     declare (app, reached, ended) {
       app.get('/', async (request) => {
         reached()
-        await gone(request)
+        await clientToLeave(request)
         ended()
         return 'nobody reads this'
       })
     },
-    line: GONE
+    line: CLIENT_LEFT
   },
   {
     name: 'while it waits for a message',
@@ -155,7 +155,7 @@ for (const { name, declare, speak, line } of stages) {
   })
 }
 
-t.test('a TCP reset after the close frame of the client does not change how the connection ended', async (t) => {
+t.test('a TCP reset after the close frame of the client ends the handler, and is logged once', async (t) => {
   const { lines, logger } = captureLog()
   const app = await buildApp(t, { app: { logger } })
   const ended = deferred()

@@ -13,7 +13,7 @@ import { closeFrame, frame, openRaw, type RawClient } from '../../fixtures/raw-c
 const KiB = 1024
 const BINARY = 2
 
-// Of each message, ws is through in a later turn
+// With either, ws finishes each message in a later turn of the event loop
 const COMPRESSED: Options = { compression: true }
 const DEFERRED: Options = { options: { allowSynchronousEvents: false } }
 
@@ -44,7 +44,7 @@ async function startStalled (t: Test, options: Options) {
     for await (const { length } of ws) await ws.sendAsync(String(length))
   })
   const port = await listen(app)
-  // Messages as large as any, of which ws is through as late as with the others
+  // Messages as large as any, so that ws has finished the others once these are answered
   const passTime = async () => {
     const client = await openRaw(t, port, '/echo', DEFLATE)
     for (let i = 0; i < 10; i++) {
@@ -210,7 +210,7 @@ for (const { mode, options, message } of [
 
 const PAYLOAD = MiB
 
-/** What ends a connection, with the code that the peer is told. */
+/** Violations of the protocol, each with the close code that the peer gets. */
 const violations: Record<string, { bytes: Buffer[], code: number, needsDeflate?: boolean }> = {
   'a reserved bit': { bytes: [frame('x', { rsv: 2 })], code: 1002 },
   'a compressed ping': { bytes: [frame('', { opcode: 9, rsv: RSV1 })], code: 1002 },
@@ -250,7 +250,7 @@ interface Ending {
   cause?: string
 }
 
-/** By default a connection of events is cut off at an error, and the peer may not see what it is told. */
+/** By default an event-style connection is terminated at an error, and the close frame may not reach the peer. */
 type Style = 'awaited' | 'with events' | 'with events, cut off'
 
 /** An app whose connections tell how they ended. */

@@ -38,21 +38,21 @@ const script = fc.array(fc.constantFrom(...Object.keys(steps) as Step[]), { maxL
 const isSeen = (step: Step) => step !== 'microtask' && step !== 'turn'
 const isControl = (entry: string) => /^ping|^pong/.test(entry)
 
-/** A client of a server that plays a script on each connection: what it saw, in order. */
-async function startPlayer (t: Test, options: WebSocketAsyncOptions, isClosedRaw = false): Promise<(script: Step[]) => Promise<string[]>> {
+/** Starts a server whose handler runs a script. The function runs one on a connection of its own and gives what the client received, in order. */
+async function startScripts (t: Test, options: WebSocketAsyncOptions, isClosedRaw = false): Promise<(script: Step[]) => Promise<string[]>> {
   const app = await buildApp(t, options)
-  let playing: Step[] = []
+  let running: Step[] = []
   app.get('/', async (request) => {
     const ws = await request.getWebSocketAsync()
     await ws.subscribeAsync(request.id)
-    for (const [i, step] of playing.entries()) await steps[step](ws, `${step} ${i}`)
+    for (const [i, step] of running.entries()) await steps[step](ws, `${step} ${i}`)
     if (isClosedRaw) ws.socket.close(4000)
     else await ws.closeAsync(4000)
     await ws.closed
   })
   const port = await listen(app)
   return async (script) => {
-    playing = script
+    running = script
     const seen: string[] = []
     const socket = new WebSocket('ws://localhost/', { createConnection: () => connectTo(port) })
     const note = (bytes: Buffer) => { seen.push(/^\w+ \d+/.exec(bytes.toString('latin1', 0, 20))?.[0] ?? '?') }
@@ -68,9 +68,9 @@ function expected (script: Step[]): string[] {
 
 for (const [compression, isClosedRaw] of [[false, false], [false, true], [true, false]] as const) {
   t.test(`everything goes out in the order of the calls${compression ? ', compressed' : ''}${isClosedRaw ? ', closed by ws' : ''}`, { timeout: 60_000 }, async (t) => {
-    const play = await startPlayer(t, { sendHighWaterMark: Infinity, maxBufferedBytes: Infinity, compression }, isClosedRaw)
+    const run = await startScripts(t, { sendHighWaterMark: Infinity, maxBufferedBytes: Infinity, compression }, isClosedRaw)
     await fc.assert(fc.asyncProperty(script, async (script) => {
-      const seen = await play(script)
+      const seen = await run(script)
       if (seen.join() !== expected(script).join()) throw new Error(`saw ${seen.join(', ')}`)
     }), { numRuns: compression ? 300 : 2000 })
     t.pass('no counterexample')
@@ -78,9 +78,9 @@ for (const [compression, isClosedRaw] of [[false, false], [false, true], [true, 
 }
 
 t.test('messages that wait for room keep their order, which raw ones keep too; a ping need not wait with them', { timeout: 60_000 }, async (t) => {
-  const play = await startPlayer(t, { sendHighWaterMark: 50 })
+  const run = await startScripts(t, { sendHighWaterMark: 50 })
   await fc.assert(fc.asyncProperty(script, async (script) => {
-    const seen = await play(script)
+    const seen = await run(script)
     const ofMessages = (entries: string[]) => entries.filter((entry) => !isControl(entry)).join()
     if (ofMessages(seen) !== ofMessages(expected(script))) throw new Error(`saw ${seen.join(', ')}`)
     if ([...seen].sort().join() !== expected(script).sort().join()) throw new Error(`lost or made up: ${seen.join(', ')}`)

@@ -412,7 +412,7 @@ t.test('small frames that inflate to 1 MiB each are held back from a handler tha
   const other = await open(t, { headers: DEFLATE })
   const memory = await measurePeak(async () => {
     client.write(bytes)
-    for (let i = 0; i < 20; i++) { // in which time as many of the others could come
+    for (let i = 0; i < 20; i++) { // long enough for as many of the others to come
       other.client.write(compressed(Buffer.alloc(MiB), BINARY))
       await other.client.frame()
       other.received.pop()

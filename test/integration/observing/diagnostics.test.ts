@@ -125,7 +125,7 @@ t.test('refused is published for what the plugin refuses, and for nothing else',
 
 t.test('refused is published where the upgrade took too long, where the client left, and where the app closes', async (t) => {
   const refused = record(t, 'refused')
-  for (const end of ['late', 'gone', 'closing'] as const) {
+  for (const end of ['late', 'left', 'closing'] as const) {
     const asked = deferred()
     const answered = deferred()
     const app = await buildApp(t, {
@@ -142,13 +142,13 @@ t.test('refused is published where the upgrade took too long, where the client l
     const client = await connectRaw(t, await listen(app))
     client.write(handshake(`/${end}`, { Origin: 'http://a.test' }))
     await asked.promise
-    if (end === 'gone') client.socket.resetAndDestroy()
+    if (end === 'left') client.socket.resetAndDestroy()
     if (end === 'closing') await app.close()
     await answered.promise
   }
   t.same(refused.map(({ request, error }) => [request.url, error.code]), [
     ['/late', 'FST_WSA_UPGRADE_TIMEOUT'],
-    ['/gone', 'FST_WSA_CLIENT_GONE'],
+    ['/left', 'FST_WSA_CLIENT_GONE'],
     ['/closing', 'FST_WSA_APP_CLOSING']
   ])
 })

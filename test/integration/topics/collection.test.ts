@@ -131,7 +131,7 @@ t.test("an identifier that is in use, with duplicateIdentifier 'reject': the new
   first.terminate()
 })
 
-t.test('an identifier that is not a string is refused before the upgrade', async (t) => {
+t.test('an identifier that is empty or not a string is refused before the upgrade', async (t) => {
   const app = await buildApp(t)
   for (const identifier of ['', 42, {}]) {
     app.get(`/${JSON.stringify(identifier)}`, async (request) => {

@@ -141,13 +141,13 @@ t.test('two processes connected by a Redis that stops and comes back', { ...need
       published.push(...(await Promise.all(nodes.map((node) => node.publish(1)))).flat())
     }
     t.ok(published.length > 20)
-    t.same(published, published.map(() => ({ delivered: SUBSCRIBERS, bus: 'FST_WSA_BUS_LOST' })), 'who published is told; subscribers here get it')
+    t.same(published, published.map(() => ({ delivered: SUBSCRIBERS, bus: 'FST_WSA_BUS_LOST' })), 'the publisher gets the error, and subscribers of this process get the message')
     for (const node of nodes) {
       t.ok(node.isAlive)
-      t.equal(node.lines.filter(({ msg }) => msg === 'websocket bus lost').length, 1, 'which is logged once')
+      t.equal(node.lines.filter(({ msg }) => msg === 'websocket bus lost').length, 1, 'the loss is logged once')
     }
     const latecomer = await nodes[0]!.subscribe()
-    t.match(latecomer.texts[0], /FST_WSA_BUS_LOST|websocket bus/i, 'who subscribes is told, and has what is published here')
+    t.match(latecomer.texts[0], /FST_WSA_BUS_LOST|websocket bus/i, 'a new subscriber gets the error, and receives what this process publishes')
     latecomer.socket.terminate()
   })
 
@@ -170,11 +170,11 @@ t.test('two processes connected by a Redis that stops and comes back', { ...need
       const other = 1 - i
       const all = groups[i]!.map((subscriber) => subscriber.from(node))
       await Promise.all(groups[other]!.map((subscriber) => subscriber.received(() => subscriber.from(node).at(-1) === all[0]!.at(-1))))
-      t.ok(all.every((numbers) => String(numbers) === String(all[0]!.map((_, i) => i))), 'subscribers here missed nothing')
+      t.ok(all.every((numbers) => String(numbers) === String(all[0]!.map((_, i) => i))), 'subscribers of the same process missed nothing')
       for (const subscriber of groups[other]!.slice(0, 3)) {
         const numbers = subscriber.from(node)
         t.ok(isRising(numbers))
-        t.equal(numbers.length + missed(nodes[other]!), all[0]!.length, 'what subscribers there missed is told, to the message')
+        t.equal(numbers.length + missed(nodes[other]!), all[0]!.length, 'the log has how many messages the other subscribers missed')
       }
       t.ok(missed(nodes[other]!) > 10)
     }

@@ -216,7 +216,7 @@ for (const path of PATHS) {
 }
 
 t.test('origin: what a function allows after the client left, or after the time, is not opened', async (t) => {
-  for (const end of ['gone', 'late'] as const) {
+  for (const end of ['left', 'late'] as const) {
     const asked = deferred()
     const answer = deferred<boolean>()
     const outcome = deferred<unknown>()
@@ -230,10 +230,10 @@ t.test('origin: what a function allows after the client left, or after the time,
     app.get('/', (request) => request.getWebSocketAsync().catch(outcome.resolve))
     const client = await ask(t, await listen(app), '/', { Origin: 'https://a.test' })
     await asked.promise
-    if (end === 'gone') client.socket.resetAndDestroy()
+    if (end === 'left') client.socket.resetAndDestroy()
     await serverOnClose()
     answer.resolve(true)
-    t.match(await outcome.promise, { code: end === 'gone' ? 'FST_WSA_CLIENT_GONE' : 'FST_WSA_UPGRADE_TIMEOUT' })
+    t.match(await outcome.promise, { code: end === 'left' ? 'FST_WSA_CLIENT_GONE' : 'FST_WSA_UPGRADE_TIMEOUT' })
     await app.close()
     t.equal(app.websocketServer.clients.size, 0)
   }

@@ -202,8 +202,8 @@ async function runStage (t: Test, { request, options, declare, answer }: Stage, 
   await Promise.all(closed)
   await app.close()
   if (isReader) await ended
-  const gone = new Promise((resolve) => client.once('close', resolve))
-  if (!client.closed) await Promise.all([client.destroy(), gone])
+  const clientOnClose = new Promise((resolve) => client.once('close', resolve))
+  if (!client.closed) await Promise.all([client.destroy(), clientOnClose])
   return heard
 }
 
