@@ -8,7 +8,7 @@ import { chromium, type Browser } from 'playwright-core'
 import t from 'tap'
 import type { Test } from 'tap'
 import { buildApp, listen, type Options } from '../../fixtures/app.js'
-import { newCertificate } from '../../fixtures/certificate.js'
+import { newCertificate } from '../../fixtures/processes/certificate.js'
 import { captureLog, type LogLine } from '../../fixtures/log.js'
 import { chromiumArgs, findChromium, findFreePort, findNginx, findOpenssl, needs } from '../../fixtures/processes/programs.js'
 

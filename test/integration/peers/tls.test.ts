@@ -4,7 +4,7 @@ import type { FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { isInProcess, buildApp, listen, type Options } from '../../fixtures/app.js'
-import { newCertificate } from '../../fixtures/certificate.js'
+import { newCertificate } from '../../fixtures/processes/certificate.js'
 import { deferred } from '../../fixtures/deferred.js'
 import { findOpenssl, needs } from '../../fixtures/processes/programs.js'
 
