@@ -1,8 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { once } from 'node:events'
 import t from 'tap'
 import { InjectRefusedError, type AsyncWebSocket, type CloseInfo } from '../../index.js'
 import { buildApp } from '../fixtures/app.js'
 import { deferred } from '../fixtures/deferred.js'
+import { until } from '../fixtures/wait.js'
 
 t.test('a conversation, before the app listens', async (t) => {
   const app = await buildApp(t)
@@ -91,7 +92,7 @@ t.test('pings, compression and handlerTimeout are as over TCP', async (t) => {
     for await (const message of ws) await ws.sendAsync(message.getString())
   })
   app.get('/late', { handlerTimeout: 20 }, async (request) => {
-    await delay(60)
+    await once(request.signal, 'abort') // at handlerTimeout
     return request.getWebSocketAsync()
   })
   const client = await app.injectWebSocketAsync('/')
@@ -101,7 +102,8 @@ t.test('pings, compression and handlerTimeout are as over TCP', async (t) => {
   t.ok(await ws.pingAsync() !== null)
   await client.sendAsync('x'.repeat(10_000))
   t.equal((await client.receiveMessageAsync())?.length, 10_000)
-  await delay(300)
+  const { latency } = ws
+  await until('the keep-alive has pinged on its own', () => ws.latency !== latency)
   t.equal(ws.isClosed, false, 'the client answers the pings of the keep-alive')
   await t.rejects(app.injectWebSocketAsync('/late'), /upgrade with 503/)
 })

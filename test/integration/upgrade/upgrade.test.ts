@@ -17,7 +17,7 @@ t.test('a frame that comes with the handshake is the first message, whatever the
     nothing: () => {},
     microtask: () => Promise.resolve(),
     turn: () => nextTurn(),
-    'the second frame': () => secondIsWritten.promise
+    'second-frame': () => secondIsWritten.promise
   }
   const app = await buildApp(t)
   for (const hook of [false, true]) {
@@ -39,12 +39,12 @@ t.test('a frame that comes with the handshake is the first message, whatever the
       for (let round = 0; round < 5; round++) {
         const client = await connectRaw(t, port)
         client.write(handshake(`/${hook}/${name}`), frame('first'))
-        if (name === 'the second frame') {
+        if (name === 'second-frame') {
           secondIsWritten = deferred()
           client.socket.write(frame('second'), () => secondIsWritten.resolve())
         }
         t.match(await client.head(), /^HTTP\/1.1 101 /)
-        if (name !== 'the second frame') client.write(frame('second'))
+        if (name !== 'second-frame') client.write(frame('second'))
         t.equal(await client.text(), 'first, second', `${name}, ${hook ? 'with' : 'without'} an async preValidation`)
         t.same(await client.close(), { code: 1000, reason: '' })
       }
