@@ -19,6 +19,7 @@ How it counts
   and into Node.js do not count. Consecutive calls in one file are one step; each later step into that file is a return.
 - Lines of code hold more than blanks and comments. What stands within another function counts in both.
 - Fields include those of our own base classes, and exclude static ones.
+- A file of lib/ that holds only types needs no unit test.
 - A bare delay is an await of delay() or of a promise of setTimeout(), in test/, polling included.
 - Possible states are mutable boolean and nullable fields of a class that has or inherits a field named state or status.
 `
