@@ -11,9 +11,16 @@ function isDuration (value: unknown): value is number {
   return typeof value === 'number' && (value === Infinity || (value >= 0 && value <= MAX_DELAY))
 }
 
-/** Shows a value in the text of an error, on one line and not too long. */
+/**
+ * Shows a value in the text of an error, on one line and not too long. It never throws, although inspecting a value may throw, as for a
+ * DataView whose bytes were transferred.
+ */
 export function show (value: unknown): string {
-  return inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 60, maxArrayLength: 5 })
+  try {
+    return inspect(value, { depth: 0, breakLength: Infinity, maxStringLength: 60, maxArrayLength: 5 })
+  } catch {
+    return `a value of type ${typeof value} that cannot be shown`
+  }
 }
 
 export function badOption (name: string, expected: string, value: unknown): Error {

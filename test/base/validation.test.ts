@@ -79,3 +79,10 @@ t.test('show() writes a value on one line, and cuts a long one short', async (t)
     t.notMatch(text, /\n/)
   }
 })
+
+t.test('show() never throws', async (t) => {
+  const view = new DataView(new ArrayBuffer(8))
+  structuredClone(view.buffer, { transfer: [view.buffer] })
+  const unreadable = { get [Symbol.toStringTag] () { throw new Error('no') } }
+  for (const value of [view, unreadable]) t.equal(show(value), 'a value of type object that cannot be shown')
+})
