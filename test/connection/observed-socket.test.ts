@@ -1,37 +1,11 @@
-import { EventEmitter } from 'node:events'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { observed, type ObservedSocket, type SocketObserver } from '../../lib/connection/observed-socket.js'
-
-/** Stands for the socket of `ws`: it notes what reaches it, and the test decides what it is like. */
-class FakeSocket extends EventEmitter {
-  readonly OPEN = WebSocket.OPEN
-  readonly CLOSED = WebSocket.CLOSED
-  readyState: number = WebSocket.OPEN
-  bufferedAmount = 0
-  staysOpen = false // a call of close() changes nothing
-  readonly calls: unknown[][] = []
-
-  send (...args: unknown[]) { this.calls.push(['send', ...args]) }
-  ping (...args: unknown[]) { this.calls.push(['ping', ...args]) }
-  pong (...args: unknown[]) { this.calls.push(['pong', ...args]) }
-
-  terminate () {
-    this.calls.push(['terminate'])
-    this.readyState = WebSocket.CLOSING
-  }
-
-  close (...args: unknown[]) {
-    this.calls.push(['close', ...args])
-    if (!this.staysOpen) this.readyState = WebSocket.CLOSING
-  }
-}
-
-const Observed = observed(FakeSocket as unknown as typeof WebSocket) as unknown as new () => ObservedSocket & FakeSocket
+import type { SocketObserver } from '../../lib/connection/observed-socket.js'
+import { ObservedFake } from '../fixtures/fake-socket.js'
 
 /** An observed socket; `log` has what its observer and the socket underneath were called with, in order. */
 function newSocket () {
-  const socket = new Observed()
+  const socket = new ObservedFake()
   const log: unknown[][] = socket.calls
   const note = (name: string) => (...args: unknown[]) => { log.push([name, ...args]) }
   const observer: SocketObserver = {
