@@ -156,7 +156,7 @@ const ENDS: End[] = [
   }
 ]
 
-for (const { when, situation, leave, fromPeer = [], expected, calls } of ENDS) {
+for (const { when, situation, leave, fromPeer: [code, reason] = [], expected, calls } of ENDS) {
   t.test(`${when}: ${expected.cause}, with ${expected.code}`, async (t) => {
     fakeClock(t)
     const fake = awaitedConnection(situation)
@@ -168,10 +168,10 @@ for (const { when, situation, leave, fromPeer = [], expected, calls } of ENDS) {
     t.same([connection.isClosed, connection.closeInfo], [true, null])
     connection.closeWith(4999, 'too late', 'local')
     t.equal(log.length, calls.length, 'a later close changes nothing')
-    peer.end(...fromPeer)
+    peer.end(code, reason)
     t.match(connection.closeInfo, expected)
     t.match(log.at(-1), ['delete', connection.closeInfo])
-    peer.end(...fromPeer)
+    peer.end(code, reason)
     t.equal(log.filter(([name]) => name === 'delete').length, 1, 'a second close event changes nothing')
   })
 }
@@ -340,7 +340,7 @@ const DRAINS: [when: string, prepare: (fake: Fake) => void, isClosed: boolean, n
 ]
 
 for (const [when, prepare, isClosed, nullsBeforeClose] of DRAINS) {
-  t.test(`the app begins to close while ${when}: ${isClosed ? 'the connection is closed' : `it is closed at receive ${nullsBeforeClose} after the end`}`, async (t) => {
+  t.test(`the app begins to close while ${when}: the connection is closed ${isClosed ? 'at once' : `when a receive gives null number ${nullsBeforeClose}`}`, async (t) => {
     const fake = fakeConnection()
     const { connection, lifecycle, log, peer } = fake
     prepare(fake)
