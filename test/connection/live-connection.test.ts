@@ -364,13 +364,15 @@ for (const [when, prepare, isClosed, nullsBeforeClose] of DRAINS) {
 }
 
 t.test('drain() on a connection that is closing does not open it again', async (t) => {
-  const { connection, log } = awaitedConnection()
+  const { connection, log, peer } = awaitedConnection()
   connection.closeWith(4000, 'mine', 'local')
   connection.drain()
   await connection.receiveMessageAsync()
   await connection.receiveMessageAsync()
   t.equal(connection.isClosed, true)
   t.same(log, [['close', 4000, 'mine']])
+  peer.end(4000, 'mine')
+  t.equal(connection.closeInfo?.cause, 'local')
 })
 
 t.test('closeWith() while the app closes: the code by default is that of the shutdown, and the cause is shutdown unless the handler has failed', async (t) => {
@@ -429,6 +431,20 @@ t.test('a message that the application sends through the socket of ws comes afte
   t.match(log, [['write', 'a'], ['write', 'b'], ['send', 'through ws']])
 })
 
+t.test('messages go through ws where it may have to compress them, or where the application has its own class of sockets', async (t) => {
+  class OwnWebSocket {}
+  const situations: [situation: Situation, name: string][] = [
+    [{}, 'write'],
+    [{ isCompressed: true }, 'send'],
+    [{ settings: { server: { closeTimeout: 10_000, WebSocket: OwnWebSocket } } }, 'send']
+  ]
+  for (const [situation, name] of situations) {
+    const { connection, log } = awaitedConnection(situation)
+    connection.sendAsync('text')
+    t.match(log, [[name, 'text']])
+  }
+})
+
 t.test("drop() with slowConsumer 'drop' keeps the connection open", async (t) => {
   const { connection, log } = awaitedConnection({ settings: { slowConsumer: 'drop' } })
   t.equal(await connection.drop(Buffer.alloc(5)), false)
@@ -459,8 +475,7 @@ t.test('deliver() returns whether the publication was taken, and null on a conne
 
 t.test('the peer ends its side: the connection is closed before ws hears of it, and terminated after closeTimeout', async (t) => {
   const clock = fakeClock(t)
-  const { connection, transport, log } = awaitedConnection()
-  transport.on('end', () => { log.push(['ws', connection.isClosed]) })
+  const { connection, transport, log } = awaitedConnection({ wsOnEnd: () => { log.push(['ws', connection.isClosed]) } })
   transport.emit('end')
   t.same(log, [['ws', true]])
   clock.tick(9_999)
