@@ -5,6 +5,7 @@ import { Bus, type BusState, type PublicationGap, type PubSub } from '../topics/
 import { assertClose, type CloseInfo } from '../base/close.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
 import type { Traffic } from '../connection/live-connection.js'
+import { debug } from '../base/debug.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { logForeign } from '../base/log.js'
 import type { KeepAliveSettings } from '../connection/keep-alive.js'
@@ -169,6 +170,7 @@ export class WebSocketCollection extends EventEmitter<WebSocketCollectionEvents>
     this.topics.leave(connection)
     const { identifier } = connection
     if (identifier !== null && this.#byIdentifier.get(identifier) === connection) this.#byIdentifier.delete(identifier)
+    if (debug.enabled) debug('connection %j: closed with %d, cause %s', identifier ?? connection.request.id, closeInfo.code, closeInfo.cause)
     logEnd(connection, closeInfo, traffic)
     if (diagnostics.close.hasSubscribers) diagnostics.close.publish({ connection, closeInfo })
     this.#notify(connection.request.log, 'close', connection, closeInfo)

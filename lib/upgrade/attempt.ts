@@ -4,6 +4,7 @@ import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } fr
 import type { WebSocketServer } from 'ws'
 import type { WebSocketCollection } from '../app/collection.js'
 import type { Lifecycle } from '../app/lifecycle.js'
+import { codeOf, debug } from '../base/debug.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { errors } from '../base/errors.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
@@ -92,7 +93,7 @@ export class UpgradeAttempt implements ExchangeOwner {
     this.exchange = exchange
     this.#owner = owner
     response.shouldKeepAlive = false
-    for (const plugin of context.foreignPlugins) plugin.exposeSocket(raw, socket, head, () => this.#leaveHttp())
+    for (const plugin of context.foreignPlugins) plugin.exposeSocket(raw, socket, head, () => this.#foreignPluginOnTake())
   }
 
   /** To be called after routing: most upgrades are accepted by then and need none of this. */
@@ -102,6 +103,7 @@ export class UpgradeAttempt implements ExchangeOwner {
 
   /** The app has no route for it, and the server has other listeners: it may be theirs. */
   leaveToOthers (reply: FastifyReply): void {
+    if (debug.enabled) debug('request %s: left to the other upgrade listeners', reply.request.id)
     reply.hijack()
     this.#state = 'left'
     this.exchange.leaveToOthers()
@@ -137,7 +139,7 @@ export class UpgradeAttempt implements ExchangeOwner {
       const replyHeaders = reply.getHeaders() as OutgoingHttpHeaders // Fastify's type allows more than a header can be
       this.acceptance = readAcceptOptions(options, raw.headers, replyHeaders)
     } catch (error) {
-      this.#refusal = error
+      this.#setRefusal(error)
       return Promise.reject(error)
     }
     this.#opening = createOpening()
@@ -164,12 +166,14 @@ export class UpgradeAttempt implements ExchangeOwner {
   }
 
   exchangeOnAnswer (): void {
+    if (debug.enabled) debug('request %s: answered with %d', this.reply?.request.id, this.exchange.response.statusCode)
     this.#publishRefusal()
   }
 
   exchangeOnClose (wasAnswered: boolean): void {
     this.#ticket?.release()
     if (wasAnswered) return
+    if (debug.enabled && !this.isEnded) debug('request %s: the client is gone', this.reply?.request.id)
     if (!this.isEnded) this.#log.info('websocket upgrade ended: the client left before it was answered')
     if (this.#opening !== undefined) this.#fail(new errors.FST_WSA_CLIENT_GONE())
     this.#publishRefusal()
@@ -223,6 +227,7 @@ export class UpgradeAttempt implements ExchangeOwner {
     reply.hijack()
     reply.send = (payload) => refuseToSend(request, reply, payload)
     this.#leaveHttp()
+    if (debug.enabled) debug('request %s: accepted as connection %j', request.id, identifier ?? request.id)
     const connection = new AsyncWebSocket({ socket, transport, request, settings, identifier, owner: collection })
     collection.add(connection)
     if (hasResponseHooks) connection.closed.then(() => runResponseHooks(response))
@@ -234,6 +239,11 @@ export class UpgradeAttempt implements ExchangeOwner {
     this.#opening?.resolve(connection)
   }
 
+  #foreignPluginOnTake (): void {
+    if (debug.enabled) debug('request %s: taken by another plugin', this.reply?.request.id)
+    this.#leaveHttp()
+  }
+
   #leaveHttp (): void {
     this.#state = 'accepted'
     this.#ticket?.release()
@@ -243,7 +253,7 @@ export class UpgradeAttempt implements ExchangeOwner {
   /** Each of those who learn of it gets an error of its own. */
   #end (state: 'timed-out' | 'app-closing'): FastifyError {
     this.#state = state
-    this.#refusal = this.#endError()
+    this.#setRefusal(this.#endError())
     if (this.#opening !== undefined) failOpening(this.#opening, this.#endError())
     return this.#endError()
   }
@@ -257,6 +267,11 @@ export class UpgradeAttempt implements ExchangeOwner {
   #fail (error: unknown): void {
     if (this.#opening === undefined || this.#opening.hasFailed) return
     failOpening(this.#opening, error)
+    this.#setRefusal(error)
+  }
+
+  #setRefusal (error: unknown): void {
+    if (debug.enabled) debug('request %s: refused with %s', this.reply?.request.id, codeOf(error))
     this.#refusal = error
   }
 

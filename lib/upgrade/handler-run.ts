@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import { closeAskedFor } from '../base/close.js'
+import { debug } from '../base/debug.js'
 import { errors } from '../base/errors.js'
 import { logForeign } from '../base/log.js'
 import type { AsyncWebSocket } from '../connection/async-web-socket.js'
@@ -101,6 +102,7 @@ export class HandlerRun implements AttemptOwner {
     const attempt = this.upgrade
     if (!(attempt instanceof UpgradeAttempt)) return true
     attempt.reply = reply
+    if (debug.enabled) debug('request %s: routed to %j', request.id, request.routeOptions.url ?? 'no route')
     if (attempt.exchange.isShared && request.is404) {
       attempt.leaveToOthers(reply)
       return false

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { finished } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { FirstRequests } from '../app/first-requests.js'
+import { debug } from '../base/debug.js'
 import type { UpgradeContext } from './attempt.js'
 import { routeUpgrade } from './handler-run.js'
 import { serveAsPlainHttp } from './plain-http.js'
@@ -34,6 +35,7 @@ export class UpgradeListener {
   }
 
   readonly serverOnUpgrade = (raw: IncomingMessage, socket: Socket, head: Buffer): void => {
+    if (debug.enabled) debug('%s %j: upgrade to %j arrived', raw.method, raw.url, raw.headers.upgrade)
     if (raw instanceof IncomingMessage) this.#takeUnlessTaken(raw, socket, head)
     else this.#takeInjected(raw, socket, head)
     this.#firstRequests.forget(socket)
@@ -46,6 +48,7 @@ export class UpgradeListener {
     socket.on('error', destroyOnError)
     process.nextTick(() => {
       if (!isTaken(raw, socket)) this.#take(raw, socket, head, true)
+      else if (debug.enabled) debug('%s %j: taken by another upgrade listener', raw.method, raw.url)
       if (!socket.destroyed) socket.off('error', destroyOnError)
     })
   }

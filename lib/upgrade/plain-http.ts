@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { debug } from '../base/debug.js'
 import { isToken } from '../base/http.js'
 import { MAX_RAW_HEADERS, READS_BODIES, serverOf, type RawExchange } from './raw-exchange.js'
 
@@ -18,8 +19,9 @@ const CRLF = Buffer.from('\r\n')
  */
 export function serveAsPlainHttp (server: Server, exchange: RawExchange): void {
   const { raw, socket, head } = exchange
-  if (!isRewritable(raw)) exchange.endInTurn(400)
-  else if (READS_BODIES && !raw.complete) answerWhileReading(server, exchange)
+  if (!isRewritable(raw)) return exchange.endInTurn(400)
+  if (debug.enabled) debug('%s %j: served as plain HTTP', raw.method, raw.url)
+  if (READS_BODIES && !raw.complete) answerWhileReading(server, exchange)
   else giveBack(server, socket, Buffer.concat([headWithoutUpgrade(raw), bodyRead(raw), head]))
 }
 

@@ -1,6 +1,7 @@
 import { ServerResponse, STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Lifecycle } from '../app/lifecycle.js'
+import { debug } from '../base/debug.js'
 
 /** What Node passes to a listener for upgrades. */
 export interface UpgradeRequest {
@@ -155,6 +156,7 @@ export class RawExchange {
 
   /** Ends the connection, with a status if one is given, after the answers to the requests before this one. */
   endInTurn (status?: number): void {
+    if (debug.enabled) debug('%s %j: ends with %s', this.raw.method, this.raw.url, status ?? 'the answer before it')
     this.watch(NO_OWNER)
     this.#endAfter(responseOn(this.socket), status)
   }
@@ -216,9 +218,14 @@ export class RawExchange {
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => {
       const hasBegun = responseOn(this.socket)?.headersSent === true
-      if (hasBegun ? this.#isStalled() : this.#isLate()) this.socket.destroy()
+      if (hasBegun ? this.#isStalled() : this.#isLate()) this.#timeOut()
       else if (this.#state !== 'unwatched') this.#checkIn(Math.max(this.#patience, MIN_PATIENCE))
     }, delay)
+  }
+
+  #timeOut (): void {
+    if (debug.enabled) debug('%s %j: timed out', this.raw.method, this.raw.url)
+    this.socket.destroy()
   }
 
   #isLate (): boolean {
