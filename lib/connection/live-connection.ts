@@ -23,7 +23,7 @@ export interface ConnectionOwner {
     /** Whether the app is closing. */
     readonly isClosing: boolean
   }
-  /** `null` for a client, which cannot subscribe. */
+  /** @internal `null` for a client, which cannot subscribe. */
   readonly topics: Topics<LiveConnection> | null
   /** Ticks twice in an interval of the keep-alive. */
   readonly wheel: TimerWheel | null
