@@ -56,8 +56,8 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
 
   /** Sends messages at an interval, to keep an idle connection open through proxies that count only data. */
   get pingPolicy (): PingPolicy {
-    this.usedPingPolicy ??= new PingPolicy(this)
-    return this.usedPingPolicy
+    this.lazyPingPolicy ??= new PingPolicy(this)
+    return this.lazyPingPolicy
   }
 
   /** The round trip to the peer in ms, as the last ping measured it, or `null` before the first pong. */

@@ -125,7 +125,7 @@ export class KeepAlive implements Ticking {
   #ask (): void {
     const { timeout } = this.#settings as KeepAliveSettings // without settings it does not start
     this.#leaveWheel()
-    this.#ownPing?.finish(null) // the pong to the new one will tell as much
+    this.#ownPing?.finish(null) // a pong to the new ping proves the same
     this.#ownPing = this.#send((latency) => {
       if (latency === null) return
       clearTimeout(this.#timer)
@@ -149,7 +149,7 @@ export class KeepAlive implements Ticking {
     this.#inboundBytes = this.#owner.inbound.bytesRead
     const late = performance.now() - this.#due
     if (this.#owner.socket.isPaused || (hasSpoken && !this.#isPongNeeded)) {
-      this.#ask() // if paused again, more waits than was read ahead, and nobody knows whether the peer is alive
+      this.#ask() // still paused: more waits than reading ahead admits, so a pong would not be seen
     } else if (late < -1) {
       this.#judgeIn(-late) // reading was resumed meanwhile
     } else if (late > timeout / 10) {

@@ -23,7 +23,7 @@ export interface ConnectionOwner {
     /** Whether the app is closing. */
     readonly isClosing: boolean
   }
-  /** @internal `null` for a client, which cannot subscribe. */
+  /** @internal `null` for the client of a test, which cannot subscribe. */
   readonly topics: Topics<LiveConnection> | null
   /** Ticks twice in an interval of the keep-alive. */
   readonly wheel: TimerWheel | null
@@ -54,11 +54,11 @@ export interface ConnectionParts {
  * sees it as an `AsyncWebSocket`, which extends it. The two are one object, because every connection pays for each of its objects.
  */
 export abstract class LiveConnection {
-  /** The request that was upgraded. */
+  /** The request that was upgraded. The client of a test has none. */
   readonly request: FastifyRequest
   /**
-   * The socket of `ws` underneath. Messages that are sent through it keep their place among the sends here; a ping, a pong or
-   * a close does not wait for those that still wait for room.
+   * The socket of `ws` underneath. Messages that are sent through it keep their place among the sends here. A ping, a pong or a close
+   * frame goes out at once, before the messages that still wait for room; after `close()` those are lost (`closeInfo.unsent`).
    */
   readonly socket: WebSocket
   /** As it was given to `getWebSocketAsync`: `app.webSockets` finds the connection by it. */
@@ -79,15 +79,15 @@ export abstract class LiveConnection {
   readonly sender: Sender
   /** @internal */
   readonly keepAlive: KeepAlive
-  /** @internal Where messages go: to the application's own listeners, or to receives, of which the first may have been called. */
+  /** @internal Who gets messages: only listeners of the socket; receives, of which none was called yet; or receives. It never goes back. */
   reader: 'listeners' | 'awaited' | 'receiving' = 'listeners'
   /** @internal */
-  usedPingPolicy: PingPolicy | undefined
-  // 'draining' takes no more messages, because the app closes; 'drained' has answered a receive with `null` for that reason;
-  // 'closing' refuses every send; 'closed' has no TCP connection any more
+  lazyPingPolicy: PingPolicy | undefined
+  // 'draining': the app closes, so new messages are discarded, but sends still work; 'drained': a receive has got `null` for that
+  // reason; 'closing': every send is refused; 'closed': there is no TCP connection any more
   #state: 'open' | 'draining' | 'drained' | 'closing' | 'closed' = 'open'
-  #usedEnding: Ending | undefined
-  #watchers = 0 // listeners for messages that were there before, such as those of a monitor: they leave the messages to receives
+  #lazyEnding: Ending | undefined
+  #watchers = 0 // 'message' listeners before `startReceiving()`, such as a monitor's: they do not take the messages from receives
   #discarded = 0 // messages that came when no more were taken
   #dropped = 0 // messages that were not sent, because the peer reads too slowly
 
@@ -101,27 +101,27 @@ export abstract class LiveConnection {
     const { receiveLimits, sendLimits, keepAlive, server } = settings
     this.queue = new ReceiveQueue(receiveLimits, this)
     this.sender = new Sender(sendTransport(socket, transport, this.#isCompressed || server.WebSocket !== undefined), sendLimits)
-    this.inbound = new Inbound(this, this.queue, socket, transport, this.#isReadLater)
+    this.inbound = new Inbound(this, this.queue, socket, transport, this.#isEmittedLater)
     transport.prependListener('end', transportOnEnd) // before ws, which ends our side then
     this.keepAlive = new KeepAlive(this, this.inbound.isCounted ? keepAlive : null, owner.wheel)
     socket.observer = this
     this.keepAlive.start()
   }
 
-  /** True from the first moment at which a send would be refused. */
+  /** True as soon as sends are refused, which is when closing begins. `closeInfo` is set later, when the TCP connection has closed. */
   get isClosed (): boolean {
     return this.#isLeaving || this.socket.readyState !== this.socket.OPEN
   }
 
   /** How the connection ended, or `null` while it has not. */
   get closeInfo (): CloseInfo | null {
-    return this.#usedEnding?.info ?? null
+    return this.#lazyEnding?.info ?? null
   }
 
   /** @internal */
   get ending (): Ending {
-    this.#usedEnding ??= new Ending()
-    return this.#usedEnding
+    this.#lazyEnding ??= new Ending()
+    return this.#lazyEnding
   }
 
   // What the socket reports
@@ -129,14 +129,15 @@ export abstract class LiveConnection {
   /** @internal */
   socketOnMessage (bytes: Buffer, isBinary: boolean): void {
     if (this.reader === 'listeners') return
-    if (this.#isHandedOver) return this.#giveQueueToListeners() // they get this message next
+    if (this.#isLeftToListeners) return this.#giveQueueToListeners() // they get this message next
     if (this.#state !== 'open') return this.#discard(bytes, 'closing')
-    if (this.usedPingPolicy?.isEcho(bytes, isBinary) === true) return
+    if (this.lazyPingPolicy?.isEcho(bytes, isBinary) === true) return
     const outcome = this.queue.push(new Message<this>(bytes, isBinary, this))
     if (outcome === 'refused') {
       this.#discard(bytes, 'receive-overflow')
       this.closeWith(1008, 'too many messages', 'receive-overflow')
     }
+    // The answer to a message that came alone is written at once; the answers to several are gathered into one write
     ;(this.socket as ObservedSocket).isBatching = outcome !== 'given' // it was constructed with an observed socket
   }
 
@@ -159,6 +160,7 @@ export abstract class LiveConnection {
   socketOnClosing (code: number, reason: string): void {
     this.ending.sentClose = { code, reason }
     const { transport, wsOnData } = this.inbound
+    // ws takes its listener off before it answers a close frame, so a missing listener means that the peer closed first
     const isAnswer = wsOnData !== undefined && !transport.listeners('data').some((listener) => listener === wsOnData)
     this.#leaveOpen(isAnswer ? 'peer' : 'local')
   }
@@ -175,9 +177,9 @@ export abstract class LiveConnection {
     if (this.ending.cause === 'peer') this.ending.cause = 'protocol-error'
   }
 
-  /** @internal The end, in this order: state, timers, waiting calls, the app, `closed`, `signal`. */
+  /** @internal The end, in this order: state, waiting sends, timers, waiting receives, the app, `closed`, `signal`. */
   socketOnClose (code: number, reason: Buffer): void {
-    if (this.#state === 'closed') return // the application emits it by hand
+    if (this.#state === 'closed') return // a second 'close' is one that the application emits by hand
     this.#leaveOpen('connection-lost')
     this.#state = 'closed'
     const { receivedMessages, receivedBytes, sentMessages, sentBytes } = this.socket as ObservedSocket
@@ -197,8 +199,8 @@ export abstract class LiveConnection {
   /** @internal The peer has ended its side without a close frame. `ws` then ends ours, and waits for the peer without a limit. */
   transportOnEnd (): void {
     this.sender.flush()
-    // If ws emits messages later, some of them may still come
-    if (!this.#isReadLater) this.#leaveOpen('connection-lost')
+    // Where ws emits messages in a later turn, messages that were read already may still come, so the connection stays open
+    if (!this.#isEmittedLater) this.#leaveOpen('connection-lost')
     this.ending.timer = setTimeout(() => this.terminateWith('connection-lost'), this.settings.server.closeTimeout)
   }
 
@@ -245,11 +247,11 @@ export abstract class LiveConnection {
   }
 
   /** @internal Whether something was thrown only because `ws.signal` has aborted. */
-  isEndedBy (thrown: unknown): boolean {
-    return this.#usedEnding?.isReasonOf(thrown) === true
+  isDueToEnd (thrown: unknown): boolean {
+    return this.#lazyEnding?.isReasonOf(thrown) === true
   }
 
-  /** @internal The app is closing: it closes now where no work has begun, else when the handler returns. */
+  /** @internal The app is closing. Closes at once if no receive was ever called and no message waits, else when the handler returns. */
   drain (): void {
     const hasBegun = this.reader === 'receiving' || (this.reader === 'awaited' && this.queue.length > 0)
     const hasToldEnd = this.queue.end()
@@ -267,7 +269,7 @@ export abstract class LiveConnection {
     this.closeWith(4409, 'replaced', 'replaced')
   }
 
-  /** @internal Sends a publication. `false`: the peer reads too slowly. `null`: the connection has ended. */
+  /** @internal Sends a publication. `false`: the peer reads too slowly. `null`: the connection is closing or closed. */
   deliver (publication: Publication): boolean | null {
     if (this.isClosed) return null
     if (this.sender.publish(publication)) return true
@@ -280,7 +282,7 @@ export abstract class LiveConnection {
     this.#dropped++
     this.owner.dropped(this, 'out', 'slow-consumer', Buffer.byteLength(data))
     if (this.settings.slowConsumer === 'close') {
-      this.sender.end(false) // what waits for its turn would only delay the close frame
+      this.sender.end(false) // messages that wait are given up first, because they would only delay the close frame
       this.closeWith(1013, 'too slow', 'slow-consumer')
     }
     return NOT_SENT
@@ -288,7 +290,10 @@ export abstract class LiveConnection {
 
   // The ways out of 'open'
 
-  /** @internal Sends what waits, then a close frame. @param code @default 1000, or `shutdown.code` while the app closes */
+  /**
+   * @internal Sends what waits, then a close frame. While the app closes, the cause is 'shutdown' unless the handler failed.
+   * @param code @default 1000, or `shutdown.code` while the app closes
+   */
   closeWith (code: number | undefined, reason: string | undefined, cause: CloseCause): void {
     if (this.isClosed) return
     const isShutdown = this.owner.lifecycle.isClosing
@@ -301,7 +306,7 @@ export abstract class LiveConnection {
 
   /** @internal Ends it without a close frame. */
   terminateWith (cause: CloseCause): void {
-    this.sender.flush()
+    this.sender.flush() // the caller was told that it was sent
     this.#leaveOpen(cause)
     ;(this.socket as ObservedSocket).terminateUnobserved()
   }
@@ -312,14 +317,14 @@ export abstract class LiveConnection {
 
   /**
    * Settles receives and sends that wait. Messages that wait to be received still can be.
-   * @param handsOver messages that wait to be sent go out, instead of being lost
+   * @param sendsWaiting messages that wait to be sent go out, instead of being lost
    */
-  #leaveOpen (cause: CloseCause, handsOver = false): void {
+  #leaveOpen (cause: CloseCause, sendsWaiting = false): void {
     if (this.#isLeaving) return
     this.#state = 'closing'
     this.ending.cause = cause
-    this.sender.end(handsOver)
-    this.usedPingPolicy?.stop()
+    this.sender.end(sendsWaiting)
+    this.lazyPingPolicy?.stop()
     this.keepAlive.stop()
     this.queue.end()
     this.inbound.transport.off('end', transportOnEnd)
@@ -329,18 +334,18 @@ export abstract class LiveConnection {
     return this.socket.extensions !== ''
   }
 
-  /** Whether `ws` does not emit a message in the turn in which it was read. */
-  get #isReadLater (): boolean {
+  /** Whether `ws` emits a message in a later turn of the event loop than the one that read it. */
+  get #isEmittedLater (): boolean {
     return this.#isCompressed || this.settings.server.allowSynchronousEvents === false
   }
 
-  /** Whether the application listens to the socket and has never received: a library does so. */
-  get #isHandedOver (): boolean {
+  /** Whether messages go to listeners of the socket: something listens, as libraries do, and no receive was ever called. */
+  get #isLeftToListeners (): boolean {
     return this.reader === 'awaited' && this.socket.listenerCount('message') > this.#watchers
   }
 
   #giveQueueToListeners (): void {
-    while (this.#isHandedOver && this.queue.length > 0) {
+    while (this.#isLeftToListeners && this.queue.length > 0) {
       const { bytes, isBinary } = this.queue.poll() as Message<this> // the queue is not empty
       ;(this.socket as ObservedSocket).emitToListeners(bytes, isBinary)
     }

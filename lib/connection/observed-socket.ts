@@ -24,7 +24,7 @@ export interface ObservedSocket extends WebSocket {
   observer: SocketObserver | undefined
   /** What was gathered to be written. It goes out before `ws` writes anything. */
   gathered: { flush (): void } | undefined
-  /** What the next messages to be sent do: they are gathered into one write, or the first one is written at once. */
+  /** False: the next message to be sent is written at once, which sets this to true. True: messages are gathered into one write. */
   isBatching: boolean
   receivedMessages: number
   receivedBytes: number

@@ -43,7 +43,7 @@ export class Pings {
     }
   }
 
-  /** No pong will come any more. */
+  /** Finishes every ping that waits, because the connection has ended. */
   end (): void {
     for (const ping of this.#waiting.values()) ping.finish(null)
   }

@@ -5,7 +5,7 @@ import { firstFrame, unmask, type Rest } from './unmask.js'
 type OnData = (this: Duplex, chunk: Buffer) => void
 
 /**
- * Gives `ws` one frame at a time, and the next one when it has finished with the last. This is for connections on which `ws` does not
+ * Gives `ws` one frame at a time, and the next one once it has emitted the messages of the one before. This is for connections on which `ws` does not
  * emit a message at once: a pause then takes effect after the message that caused it, and nothing waits inside `ws`. Bytes that are
  * held back are put back into the transport, so that its 'end' comes after them.
  *

@@ -21,7 +21,7 @@ interface Queue {
 export class Inbound {
   readonly transport: Duplex
   readonly #queue: Queue
-  /** The listener with which `ws` reads. It takes it off when it has read a close frame, before it answers that. */
+  /** The listener with which `ws` reads. `ws` takes it off when it has read a close frame, before it answers, so its absence shows who closed. */
   readonly wsOnData: unknown
   #rest: Rest = 0 // what the last read has left of its last frame
 
@@ -60,7 +60,7 @@ export class Inbound {
   }
 }
 
-/** On a transport: the connection that reads it. All connections share their listeners, because closures would be a quarter of an idle one. */
+/** On a transport: the connection that reads it. All connections share their listeners, because listeners of its own would add a quarter to the memory of an idle one. */
 export const kOwner = Symbol('fastify-websocket-async.owner')
 
 interface Owned extends Duplex {

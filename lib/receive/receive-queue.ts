@@ -26,13 +26,13 @@ export class ReceiveQueue<T extends Waiting> {
   readonly #limits: ReceiveLimits
   readonly #flow: Flow
   readonly #waiters = new Waiters<T>()
-  // 'ahead' reads on beyond the high-water mark, up to the probe's, until the queue is down to a quarter; 'stopped' has reached that
+  // 'paused' at the high-water mark; 'ahead' reads on beyond it, up to the probe's mark; 'stopped' is paused at the probe's mark
   #reading: 'on' | 'paused' | 'ahead' | 'stopped' | 'ended' = 'on'
   #messages: (T | undefined)[] = []
   // Slots that were taken are sliced off once they are half the array: a message costs O(1), without shift()
   #taken = 0
   #bytes = 0
-  #pinned = 0 // bytes of the reads that messages in the queue may be views of
+  #pinned = 0 // bytes of the reads that waiting messages may keep in memory
   #moved = 0 // so many messages at the start of the array have memory of their own
 
   constructor (limits: ReceiveLimits, flow: Flow) {

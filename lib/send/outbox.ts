@@ -25,7 +25,7 @@ export const OPEN = 1
 export interface OutboxSocket {
   readonly readyState: number
   readonly bufferedAmount: number
-  /** The next messages are gathered into one write. Else the first one is written at once. */
+  /** False: the next message is written at once, which sets it to true. True: messages are gathered into one write. */
   isBatching: boolean
   sentMessages: number
   sentBytes: number
@@ -40,7 +40,10 @@ const MIN_REUSED = 1024
 let scratch = newScratch()
 let used = 0
 
-/** Frames what a server sends, and gathers the frames of one turn of the event loop into one write, which is one system call. */
+/**
+ * Frames the messages of a server, and gathers the frames until the next `process.nextTick` into one write, which is one system call.
+ * Only the answer to a message that came alone is written at once.
+ */
 export class Outbox implements SendTransport {
   readonly #socket: OutboxSocket
   readonly #stream: Duplex
@@ -49,7 +52,7 @@ export class Outbox implements SendTransport {
   #payloadSizes: number[] | undefined
   #size = 0 // of what was gathered, with headers
   #isScheduled = false
-  #waitingWrites = 0 // writes since the stream had nothing to write
+  #waitingWrites = 0 // writes that were made while another waited; the count begins anew with an empty stream
 
   constructor (socket: OutboxSocket, stream: Duplex) {
     this.#socket = socket
@@ -84,7 +87,7 @@ export class Outbox implements SendTransport {
     return true
   }
 
-  /** Takes a message. Up to 16 KiB are copied, and may be changed afterwards. */
+  /** Takes a message. Bytes up to 16 KiB are copied, so the caller may change them; larger ones must stay unchanged. */
   send (data: string | Buffer, payloadSize: number, _compress: boolean, onFlushed?: () => void): void {
     this.#socket.sentMessages++
     this.#socket.sentBytes += payloadSize
@@ -108,7 +111,7 @@ export class Outbox implements SendTransport {
     this.#write(batch.take(), onFlushed && ifWritten(this.#stream, onFlushed))
   }
 
-  /** Takes a message that goes to other connections too. It is not copied if it is written alone. */
+  /** Takes a message that goes to other connections too. A large one is not copied, nor is one that is written alone at once. */
   publish ({ frame, size }: Publication): void {
     this.#socket.sentMessages++
     this.#socket.sentBytes += size
@@ -127,16 +130,16 @@ export class Outbox implements SendTransport {
     this.#size = 0
     const frame = size > MAX_POOLED || this.#stream.writableLength === 0 ? this.#takeOnlyFrame() : undefined
     if (frame !== undefined) return this.#write(frame, onWritten)
-    const target = this.#target(size)
-    this.#frameInto(target)
-    this.#writeTarget(target, onWritten)
+    const memory = this.#memoryFor(size)
+    this.#frameInto(memory)
+    this.#writeMemory(memory, onWritten)
   }
 
   #writeOne (data: string | Buffer, payloadSize: number, onWritten: OnWritten): void {
     const size = headerSize(payloadSize) + payloadSize
-    const target = this.#target(size)
-    writeFrame(target, 0, data, payloadSize)
-    this.#writeTarget(target, onWritten)
+    const memory = this.#memoryFor(size)
+    writeFrame(memory, 0, data, payloadSize)
+    this.#writeMemory(memory, onWritten)
   }
 
   #gather (data: string | Buffer, payloadSize: number, size: number): void {
@@ -154,14 +157,14 @@ export class Outbox implements SendTransport {
     })
   }
 
-  #frameInto (target: Buffer): void {
+  #frameInto (memory: Buffer): void {
     const [messages = [], payloadSizes = []] = [this.#messages, this.#payloadSizes]
     let offset = 0
     for (let i = 0; i < messages.length; i++) {
       const [message, payloadSize] = [messages[i] as string | Buffer, payloadSizes[i] as number] // both arrays have the same length
-      if (payloadSize === FRAMED) offset += (message as Buffer).copy(target, offset) // a frame is a Buffer
-      else offset = writeFrame(target, offset, message, payloadSize)
-      messages[i] = '' // if the array has grown old, its memory would keep the message
+      if (payloadSize === FRAMED) offset += (message as Buffer).copy(memory, offset) // a frame is a Buffer
+      else offset = writeFrame(memory, offset, message, payloadSize)
+      messages[i] = '' // an array that V8 counts as old would keep the message until a full garbage collection
     }
     messages.length = payloadSizes.length = 0
   }
@@ -176,7 +179,7 @@ export class Outbox implements SendTransport {
     return frame
   }
 
-  #target (size: number): Buffer {
+  #memoryFor (size: number): Buffer {
     if (this.#stream.writableLength > 0) return Buffer.allocUnsafeSlow(size) // it has to wait, and in Node's pool it would keep 8 KiB in memory
     if (size < MIN_REUSED || !this.#isPlainSocket) return Buffer.allocUnsafe(size)
     if (used + size > scratch.length) {
@@ -186,9 +189,9 @@ export class Outbox implements SendTransport {
     return scratch.subarray(used, used + size)
   }
 
-  #writeTarget (target: Buffer, onWritten: OnWritten): void {
-    this.#write(target, onWritten)
-    if (target.buffer === scratch.buffer && this.#stream.writableLength > 0) used += target.length
+  #writeMemory (memory: Buffer, onWritten: OnWritten): void {
+    this.#write(memory, onWritten)
+    if (memory.buffer === scratch.buffer && this.#stream.writableLength > 0) used += memory.length
   }
 
   #write (data: string | Buffer, onWritten?: OnWritten): void {

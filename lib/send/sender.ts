@@ -53,7 +53,7 @@ export class Sender {
   readonly #transport: SendTransport
   readonly #limits: SendLimits
   readonly #room: number // below this much unsent a message is handed over, and its caller need not wait
-  // 'full' from the message that reached the mark until that message is flushed
+  // 'full': a message reached the high-water mark and is not flushed yet
   #state: 'ready' | 'full' | 'ended' = 'ready'
   #queue: SendQueue | undefined // made for the first message that waits
   #filler: Outcome | undefined // of the call whose message reached the mark
@@ -118,9 +118,9 @@ export class Sender {
     this.#transport.flush()
   }
 
-  /** From here on nothing is taken. @param handsOver what waits for its turn is handed over first, instead of being lost */
-  end (handsOver: boolean): void {
-    if (handsOver) this.handOver()
+  /** From here on nothing is taken. @param sendsWaiting messages that wait for their turn are handed over first, instead of being lost */
+  end (sendsWaiting: boolean): void {
+    if (sendsWaiting) this.handOver()
     else this.#giveUp()
     this.#state = 'ended'
   }

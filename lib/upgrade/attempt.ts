@@ -45,22 +45,23 @@ export interface UpgradeContext {
 /** Called with the connection as soon as there is one. It has to attach its listeners before it returns. */
 export type OnOpen = (connection: AsyncWebSocket) => void
 
-/** Runs the handler that may accept. */
+/** The handler run of the request, as its attempt sees it. */
 export interface AttemptOwner {
   /** Whether the handler of the route has the request. If not, a hook, a not-found handler or an error handler has it. */
   readonly isInHandler: boolean
+  /** The connection is open. Fastify need not wait for an answer of the handler any more. */
   attemptOnAccept (connection: AsyncWebSocket): void
 }
 
 /**
  * - `undecided`: it may still be accepted or answered
  * - `answering`: `reply.send()` was called, and its hooks may still run
- * - `handed-over`: the `ws` server has it, which may also answer by itself
- * - `left`: other upgrade listeners have it
- * - `accepted`: the socket is a connection, or belongs to a foreign plugin
+ * - `with-ws`: it was given to the `ws` server, which may also answer it; after a fault in the handshake the handler may still answer
+ * - `left`: it was offered to the server's other upgrade listeners
+ * - `taken`: the socket is a connection's, or a foreign plugin's
  * - `timed-out`, `app-closing`: we have ended it for this reason
  */
-type State = 'undecided' | 'answering' | 'handed-over' | 'left' | 'accepted' | 'timed-out' | 'app-closing'
+type State = 'undecided' | 'answering' | 'with-ws' | 'left' | 'taken' | 'timed-out' | 'app-closing'
 
 /** The promise of `getWebSocketAsync()`, with what settles it. */
 interface Opening {
@@ -71,20 +72,20 @@ interface Opening {
 }
 
 /**
- * An upgrade request until it is a connection or fully answered. However it ends, its socket does not outlive it: when it ends as
- * plain HTTP the socket is destroyed, because Node no longer looks after it.
+ * An upgrade request until it is a connection, or is fully answered, or somebody else has it. If it ends as plain HTTP, its exchange
+ * destroys the socket, because Node.js no longer does so.
  */
 export class UpgradeAttempt implements ExchangeOwner {
   readonly exchange: RawExchange
   /** Set as soon as Fastify has made it. */
   reply: FastifyReply | undefined
-  /** What the call that accepts asks for. */
+  /** The checked options of `accept()`. The hooks of the `ws` server read the subprotocol and the headers from it. */
   acceptance: Acceptance | undefined
   readonly #context: UpgradeContext
   readonly #owner: AttemptOwner
   #state: State = 'undecided'
-  #opening: Opening | undefined // as soon as it is to be accepted
-  #ticket: Ticket | undefined // as soon as it is admitted
+  #opening: Opening | undefined // of the first valid accept(), kept after it has failed, so that there is no second try
+  #ticket: Ticket | undefined // from its admission on, and released when the socket is taken or closed
   #refusal: unknown // the last reason for which it was not accepted
 
   constructor (context: UpgradeContext, exchange: RawExchange, owner: AttemptOwner) {
@@ -96,12 +97,12 @@ export class UpgradeAttempt implements ExchangeOwner {
     for (const plugin of context.foreignPlugins) plugin.exposeSocket(raw, socket, head, () => this.#foreignPluginOnTake())
   }
 
-  /** To be called after routing: most upgrades are accepted by then and need none of this. */
+  /** Starts the deadline and listens for errors. To be called after routing, in which most upgrades are accepted and need neither. */
   watch (): void {
-    if (this.#state !== 'accepted' && this.#state !== 'left') this.exchange.watch(this)
+    if (this.#state !== 'taken' && this.#state !== 'left') this.exchange.watch(this)
   }
 
-  /** The app has no route for it, and the server has other listeners: it may be theirs. */
+  /** Offers it to the other listeners of the server, because the app has no route for it. Nobody takes it: it ends at `upgradeTimeout`. */
   leaveToOthers (reply: FastifyReply): void {
     if (debug.enabled) debug('request %s: left to the other upgrade listeners', reply.request.id)
     reply.hijack()
@@ -110,10 +111,10 @@ export class UpgradeAttempt implements ExchangeOwner {
   }
 
   replyOnSend (): void {
-    if (this.#state === 'undecided' || this.#state === 'handed-over') this.#state = 'answering'
+    if (this.#state === 'undecided' || this.#state === 'with-ws') this.#state = 'answering'
   }
 
-  /** Set as soon as it is to be accepted. */
+  /** The promise of the first valid `accept()`. */
   get opening (): Promise<AsyncWebSocket> | undefined {
     return this.#opening?.promise
   }
@@ -126,7 +127,7 @@ export class UpgradeAttempt implements ExchangeOwner {
   /** Whether an error only says that the client left, or that we have ended it. That was logged when it happened. */
   isEndedBy (error: unknown): boolean {
     return error instanceof errors.FST_WSA_CLIENT_GONE ||
-      (this.isEnded && (error as Partial<FastifyError> | null)?.code === this.#endError().code)
+      (this.isEnded && codeOf(error) === this.#endError().code)
   }
 
   /** Accepts it. When the options are refused, the handler may call it again with others. */
@@ -149,7 +150,7 @@ export class UpgradeAttempt implements ExchangeOwner {
     return this.#opening.promise
   }
 
-  /** The app is closing. */
+  /** Answers 503, because the app is closing, unless an answer was begun or `ws` has it. */
   refuse (): void {
     if (this.#state !== 'undecided' || this.exchange.response.headersSent) return
     this.exchange.answerUnavailable(this.#end('app-closing'))
@@ -160,6 +161,7 @@ export class UpgradeAttempt implements ExchangeOwner {
     this.#fail(new errors.FST_WSA_BAD_HANDSHAKE(error.message))
   }
 
+  /** Returns `true`, so that the socket is destroyed. */
   exchangeOnTimeout (): true {
     this.#log.info({ err: this.#end('timed-out') }, 'websocket upgrade timed out')
     return true
@@ -210,7 +212,7 @@ export class UpgradeAttempt implements ExchangeOwner {
       const reply = this.#assertAcceptable(request) // again, because the check of the origin may have taken time
       const acceptance = this.acceptance as Acceptance // `accept()` has read it
       this.#ticket = this.#context.admission.admit(acceptance.identifier)
-      this.#state = 'handed-over'
+      this.#state = 'with-ws'
       this.#context.server.handleUpgrade(raw, socket, head, (accepted) => {
         this.#serverOnAccept(accepted as ObservedSocket, request, reply, acceptance, onOpen) // the server makes no other
       })
@@ -220,18 +222,18 @@ export class UpgradeAttempt implements ExchangeOwner {
     }
   }
 
-  /** Everybody learns in this order that it is open, before this returns: a frame may have come with the handshake. */
+  /** Tells everybody, in this order and before it returns, that the connection is open: a frame may have come with the handshake. */
   #serverOnAccept (socket: ObservedSocket, request: FastifyRequest, reply: FastifyReply, { identifier }: Acceptance, onOpen: OnOpen): void {
     const { server, settings, collection, hasResponseHooks } = this.#context
     const { raw, socket: transport, response } = this.exchange
     reply.hijack()
     reply.send = (payload) => refuseToSend(request, reply, payload)
-    this.#leaveHttp()
+    this.#giveSocketAway()
     if (debug.enabled) debug('request %s: accepted as connection %j', request.id, identifier ?? request.id)
     const connection = new AsyncWebSocket({ socket, transport, request, settings, identifier, owner: collection })
     collection.add(connection)
     if (hasResponseHooks) connection.closed.then(() => runResponseHooks(response))
-    if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // Fastify waits for it if the handler returned its reply
+    if (response.listenerCount('close') > 0) connection.closed.then(() => response.emit('close')) // a handler that returned its reply makes Fastify wait for this event
     this.#owner.attemptOnAccept(connection)
     server.emit('connection', socket, raw)
     onOpen(connection)
@@ -241,16 +243,17 @@ export class UpgradeAttempt implements ExchangeOwner {
 
   #foreignPluginOnTake (): void {
     if (debug.enabled) debug('request %s: taken by another plugin', this.reply?.request.id)
-    this.#leaveHttp()
+    this.#giveSocketAway()
   }
 
-  #leaveHttp (): void {
-    this.#state = 'accepted'
+  /** The socket belongs to somebody else from here on. */
+  #giveSocketAway (): void {
+    this.#state = 'taken'
     this.#ticket?.release()
     this.exchange.detachHttp()
   }
 
-  /** Each of those who learn of it gets an error of its own. */
+  /** Ends the attempt. The log, the caller of `accept()` and the diagnostics each get an error object of their own. */
   #end (state: 'timed-out' | 'app-closing'): FastifyError {
     this.#state = state
     this.#setRefusal(this.#endError())
@@ -304,8 +307,8 @@ function failOpening (opening: Opening, error: unknown): void {
 export const kAwaitable = Symbol('fastify-websocket-async.awaitable')
 
 function notInHandler ({ is404, routeOptions }: FastifyRequest): Error {
-  const isTooEarly = !is404 && !(kAwaitable in routeOptions.config)
-  return isTooEarly ? new errors.FST_WSA_ROUTE_TOO_EARLY(routeOptions.url) : new errors.FST_WSA_NOT_IN_HANDLER()
+  const wasDeclaredTooEarly = !is404 && !(kAwaitable in routeOptions.config)
+  return wasDeclaredTooEarly ? new errors.FST_WSA_ROUTE_TOO_EARLY(routeOptions.url) : new errors.FST_WSA_NOT_IN_HANDLER()
 }
 
 /** Some frameworks, such as NestJS, send what a handler returned. If that is `undefined`, it is no mistake. */

@@ -222,7 +222,7 @@ function closeAsReturned (connection: AsyncWebSocket): void {
 /** Closes the connection for what a handler has thrown. The error goes to the log, and the peer gets no details. */
 export function closeAsFailed (connection: AsyncWebSocket, error: unknown): void {
   const asked = closeAskedFor(error)
-  const isFailure = asked === undefined && !connection.isEndedBy(error)
+  const isFailure = asked === undefined && !connection.isDueToEnd(error)
   connection.closeWith(asked?.code ?? 1011, asked?.reason ?? '', 'handler-failed') // before the log line, so that the peer need not wait for it
   const message = asked === undefined ? 'websocket handler failed' : 'websocket handler closed the connection'
   logForeign(connection.request.log, isFailure ? 'error' : 'debug', { err: error }, message)

@@ -540,11 +540,11 @@ t.test('there is no keep-alive over a transport that does not count its bytes, a
 
 t.test('isEndedBy() knows what a handler throws because signal has aborted', async (t) => {
   const { connection, peer } = awaitedConnection()
-  t.equal(connection.isEndedBy(undefined), false)
+  t.equal(connection.isDueToEnd(undefined), false)
   const { signal } = connection
   peer.end()
-  t.equal(connection.isEndedBy(signal.reason), true)
-  t.equal(connection.isEndedBy(new Error('other')), false)
+  t.equal(connection.isDueToEnd(signal.reason), true)
+  t.equal(connection.isDueToEnd(new Error('other')), false)
 })
 
 t.test('startReceiving() again changes nothing', async (t) => {

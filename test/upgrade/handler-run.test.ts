@@ -74,7 +74,7 @@ t.test('after acceptance a throw closes with 1011, or with the code of a WebSock
 t.test('an error that only says that the connection has ended is no failure', async (t) => {
   const events: unknown[] = []
   const log = { debug: (_line: unknown, message: string) => events.push(message) }
-  const connection = { closeWith: () => events.push('close'), isEndedBy: () => true, request: { log } } as unknown as AsyncWebSocket
+  const connection = { closeWith: () => events.push('close'), isDueToEnd: () => true, request: { log } } as unknown as AsyncWebSocket
   closeAsFailed(connection, new Error('aborted'))
   t.same(events, ['close', 'websocket handler failed'])
 })
