@@ -6,11 +6,11 @@ import { echo } from './echo.js'
 import { pingPolicy } from './ping-policy.js'
 
 export interface ExampleOptions extends FastifyServerOptions {
-  /** Time between two pings on `/ping` in ms. @default 5000 */
+  /** The time between two pings on `/ping`, in ms. @default 5000 */
   pingInterval?: number
 }
 
-/** The three conversations, and a page at `/` on which to hold them. */
+/** An app with the three conversations, and a page at `/` to try them on. */
 export async function buildServer ({ pingInterval, ...options }: ExampleOptions = {}): Promise<FastifyInstance> {
   const page = await readFile(new URL('page.html', import.meta.url))
   const app = Fastify(options)

@@ -17,14 +17,14 @@ const schema = {
   querystring: { type: 'object', required: ['name'], properties: { name: { type: 'string', minLength: 1, maxLength: 32 } } }
 }
 
-/** Rooms in which people talk. Each hears what was said last, who is there, and what is said. */
+/** Chat rooms. A client that enters a room gets its last messages, the names of those who are there, and each new message. */
 export function chat (app: FastifyInstance, store: Store, { refresh = 5000 } = {}): void {
   app.get<Visit>('/rooms/:room', { schema }, async (request) => {
     const ws = await request.getWebSocketAsync()
     const member = { id: randomUUID(), name: request.query.name, room: request.params.room }
     ws.data.member = member
 
-    // In this order nothing is missed; what comes twice has the same id
+    // In this order no message is missed. One may come twice, with the same id
     await ws.subscribeAsync(topicOf(member.room))
     await ws.sendAsync(JSON.stringify({ type: 'welcome', process: process.pid, messages: await store.history(member.room) }))
     await store.enter(member)
@@ -48,7 +48,7 @@ export function chat (app: FastifyInstance, store: Store, { refresh = 5000 } = {
     if (names !== null) await app.webSockets.publishAsync(topicOf(room), JSON.stringify({ type: 'present', names }))
   }
 
-  // Those of a process that was killed are not confirmed any more, and so expire
+  // Confirms the members of this process. Those of a process that was killed are not confirmed, so they expire
   const timer = setInterval(async () => {
     const members = Array.from(app.webSockets, ({ data }) => data.member).filter((member) => member !== undefined)
     await Promise.all(members.map((member) => store.enter(member)))

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { AsyncWebSocket } from '../index.js' // in your app: 'fastify-websocket-async'
 
-/** Asks for a name and an age, each until the answer will do, and tells the client what it has learned. */
+/** Asks for a name and an age, repeats each question until the answer is valid, and sends both back. */
 export function dialogue (app: FastifyInstance): void {
   app.get('/dialogue', async (request) => {
     const ws = await request.getWebSocketAsync()
@@ -36,17 +36,17 @@ async function askAge (ws: AsyncWebSocket): Promise<number | null> {
   return null
 }
 
-/** The next message after the question, or `null` where the client leaves instead. */
+/** Resolves to the next message after the question, or to `null` if the client leaves instead. */
 async function ask (ws: AsyncWebSocket, question: string): Promise<string | null> {
   await ws.sendAsync(question)
   const message = await ws.receiveMessageAsync()
   return message === null ? null : message.getString()
 }
 
-/** The integer that a text stands for, as C#'s `Int32.TryParse` reads it, or `null` where it stands for none. */
+/** The integer that the text contains, as C#'s `Int32.TryParse` reads it, or `null` if it contains none. */
 export function parseInt32 (text: string): number | null {
   if (!/^[\t-\r ]*[+-]?[0-9]+[\t-\r ]*$/.test(text)) return null
   const value = Number(text)
-  const int32 = value | 0 // wraps a value that is out of range, and makes 0 of -0
+  const int32 = value | 0 // wraps a value that is out of range, and turns -0 into 0
   return int32 === value ? int32 : null
 }

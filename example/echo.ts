@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type {} from '../index.js' // in your app: 'fastify-websocket-async'
 
-/** Answers every message, until none has come for 30 seconds. */
+/** Answers every message until no message has come for 30 seconds. */
 export function echo (app: FastifyInstance): void {
   app.get('/connect', async (request) => {
     const ws = await request.getWebSocketAsync()

@@ -2,8 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import type {} from '../index.js' // in your app: 'fastify-websocket-async'
 
 /**
- * Echoes every message, and pings so that no proxy takes a quiet connection for a dead one.
- * @param interval between two pings, in ms
+ * Echoes every message, and sends pings so that no proxy closes a quiet connection.
+ * @param interval the time between two pings, in ms
  */
 export function pingPolicy (app: FastifyInstance, interval = 5_000): void {
   app.get('/ping', async (request) => {

@@ -2,7 +2,7 @@ import { buildServer } from './app.js'
 
 const app = await buildServer({ logger: true })
 
-// Once: a second Ctrl+C ends the process at once
+// `once`, so that a second Ctrl+C ends the process at once
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => app.close())
 
 const address = await app.listen({ port: Number(process.env.PORT || 3000), host: '127.0.0.1' })

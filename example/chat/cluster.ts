@@ -10,7 +10,7 @@ const PROCESSES = 2
 const RESTART_DELAY = 250 // ms
 
 export interface ChatCluster {
-  /** Of nginx, where the page is. */
+  /** The origin of nginx, where the page is. */
   readonly origin: string
   /** The process ids of the servers that run now. */
   pids (): number[]
@@ -18,11 +18,11 @@ export interface ChatCluster {
 }
 
 export interface ChatClusterOptions {
-  /** Of nginx. */
+  /** The port of nginx. */
   port: number
-  /** Of the processes. */
+  /** The output streams of all processes. */
   stdio?: 'inherit' | 'ignore'
-  /** Closes the cluster, also while it is being started. */
+  /** Closes the cluster, even while it is being started. */
   signal?: AbortSignal
 }
 
@@ -35,7 +35,7 @@ export async function startCluster ({ port, stdio = 'inherit', signal }: ChatClu
 
   const start = (group: Set<ChildProcess>, command: string, args: string[], env: NodeJS.ProcessEnv = {}): ChildProcess => {
     if (closing !== undefined) throw new Error('The cluster is closing')
-    const PATH = `${process.env.PATH}:/usr/sbin:/usr/local/sbin` // Debian's nginx is not on everybody's
+    const PATH = `${process.env.PATH}:/usr/sbin:/usr/local/sbin` // Debian's nginx is not in the PATH of every user
     const child = spawn(command, args, { stdio: ['ignore', stdio, stdio], env: { ...process.env, PATH, ...env } })
     group.add(child)
     child.once('error', (error) => console.error(`${command} is needed: ${error.message}`))
@@ -52,7 +52,7 @@ export async function startCluster ({ port, stdio = 'inherit', signal }: ChatClu
   }
 
   const endAll = async () => {
-    await Promise.all(Array.from(servers, end)) // first, so that everybody is told
+    await Promise.all(Array.from(servers, end)) // first, so that they can still send close frames through nginx
     await Promise.all(Array.from(others, end))
     await rm(directory, { recursive: true, force: true })
   }
@@ -112,7 +112,7 @@ async function end (child: ChildProcess): Promise<void> {
   await closed
 }
 
-/** Resolves when something listens there. */
+/** Resolves when something listens on the port. */
 async function answers (port: number, signal?: AbortSignal): Promise<void> {
   for (const end = Date.now() + 15_000; Date.now() < end; await delay(50, undefined, { signal })) {
     const socket = connect(port, '127.0.0.1')

@@ -7,11 +7,11 @@ import { chat } from '../chat.js'
 import { MemoryStore, RedisStore } from './store.js'
 
 export interface ChatOptions extends FastifyServerOptions {
-  /** The port of a Redis here, through which several processes are one chat. */
+  /** The port of a Redis on this machine, through which several processes are one chat. */
   redisPort?: number | undefined
 }
 
-/** The chat, and at `/` a page for it. */
+/** An app with the chat, and a page for it at `/`. */
 export async function buildServer ({ redisPort, ...options }: ChatOptions = {}): Promise<FastifyInstance> {
   const page = await readFile(new URL('page.html', import.meta.url))
   const app = Fastify(options)
@@ -21,7 +21,7 @@ export async function buildServer ({ redisPort, ...options }: ChatOptions = {}):
     chat(app, new MemoryStore())
   } else {
     const options = { host: '127.0.0.1', port: redisPort, enableAutoPipelining: true, lazyConnect: true, keepAlive: 10_000 }
-    // These try for as long as it takes; with the other nobody waits for a Redis that is away, or silent
+    // The connections of the emitter retry for ever. The one of the store fails at once, so no chat waits for a Redis that is gone or silent
     const forever = { ...options, socketTimeout: 10_000, maxRetriesPerRequest: null }
     const pubConn = new Redis(forever)
     const subConn = new Redis({ ...forever, enableReadyCheck: false, disableClientInfo: true })
@@ -43,7 +43,7 @@ if (process.argv[1] === import.meta.filename) {
   const { PORT, REDIS_PORT } = process.env
   const app = await buildServer({ logger: true, redisPort: REDIS_PORT ? Number(REDIS_PORT) : undefined })
 
-  // Once: a second Ctrl+C ends the process at once
+  // `once`, so that a second Ctrl+C ends the process at once
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => app.close())
 
   const address = await app.listen({ port: Number(PORT || 3000), host: '127.0.0.1' })

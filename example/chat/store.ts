@@ -11,19 +11,19 @@ export interface Said {
   readonly id: string
   readonly name: string
   readonly text: string
-  /** When, in ms since 1970. */
+  /** When it was said, in ms since 1970. */
   readonly at: number
 }
 
-/** What a room knows besides what is being said. Nothing of it rejects. */
+/** What a room remembers: its last messages and its members. No method rejects. */
 export interface Store {
   /** The last messages, the oldest first. */
   history (room: string): Promise<Said[]>
   remember (room: string, said: Said): Promise<void>
-  /** Has to be confirmed, by the same call, before `MEMBER_TTL` has passed. */
+  /** Adds a member until `MEMBER_TTL` has passed. The same call extends that time. */
   enter (member: Member): Promise<void>
   leave (member: Member): Promise<void>
-  /** Their names, each once. `null`: not known now. */
+  /** The names of the members, each once, or `null` if they are not known now. */
   present (room: string): Promise<string[] | null>
 }
 
@@ -39,7 +39,7 @@ interface Room {
   readonly members: Map<string, Member>
 }
 
-/** For one process. Of the rooms that are empty, the ones that were used last are kept. */
+/** A store for one process. Above `MAX_ROOMS` the empty room that was unused for longest is removed. */
 export class MemoryStore implements Store {
   readonly #rooms = new Map<string, Room>()
 
@@ -71,7 +71,7 @@ export class MemoryStore implements Store {
     return namesOf(this.#rooms.get(room)?.members.values() ?? [])
   }
 
-  /** It is the one that was used last. */
+  /** Moves the room to the end of the map, as the one that was used last. */
   #use (name: string): Room {
     const room = this.#rooms.get(name) ?? { messages: [], members: new Map() }
     this.#rooms.delete(name)
@@ -80,7 +80,7 @@ export class MemoryStore implements Store {
   }
 }
 
-/** For many processes: of each room a list of what was said, and a sorted set of who is there, by when that expires. */
+/** A store for many processes. Each room has a list of messages, and a set of members that is sorted by when they expire. */
 export class RedisStore implements Store {
   readonly #redis: Redis
   readonly #log: FastifyBaseLogger
@@ -115,7 +115,7 @@ export class RedisStore implements Store {
     return members && namesOf(members.map((member) => JSON.parse(member)))
   }
 
-  /** While Redis is away people go on talking, without a history. */
+  /** While Redis is away the chat goes on, without a history. */
   async #try <Value> (answer: Promise<Value>): Promise<Value | null> {
     try {
       return await answer
