@@ -1,4 +1,4 @@
-/** Measures this plugin against `@fastify/websocket` and what else there is. Linux only: CPU times come from /proc. */
+/** Measures this plugin against `@fastify/websocket` and other servers. Linux only, because CPU times come from /proc. */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -14,8 +14,8 @@ import { measureSyscalls } from './measure/syscalls.js'
 const USAGE = `npm run bench -- [options]
   --quick         the main scenarios with few rounds: less than a minute
   --rounds N      how often each server is measured in each scenario (7)
-  --only TEXT     the scenarios whose name contains it; 'memory' is one
-  --servers A,B   of ${SERVERS.map((name) => `'${name}'`).join(', ')}; '${BASE}' is always measured
+  --only TEXT     only the scenarios whose name contains TEXT; 'memory' is one
+  --servers A,B   only these of ${SERVERS.map((name) => `'${name}'`).join(', ')}; '${BASE}' is always measured
                   ('bun' and 'deno' need: npm install --no-save bun deno)
   --bufferutil    lets ws use bufferutil
   --syscalls      only counts system calls, with strace`
@@ -30,7 +30,7 @@ interface Settings {
 }
 
 const QUICK_SERVERS: readonly ServerName[] = [BASE, 'ours', 'event, corked']
-const QUICK_BUDGET = 5_000 // ms, for a scenario: the whole stays below a minute on a busy machine too
+const QUICK_BUDGET = 5_000 // ms for each scenario, so that the whole takes less than a minute even on a busy machine
 const MEMORY = 'memory'
 const RESULTS = join(import.meta.dirname, 'results')
 
@@ -61,7 +61,7 @@ function readSettings (): Settings {
   }
 }
 
-// Names have commas in them: 'ours, timeout' is one, 'ours,timeout' is two
+// A name may contain a comma with a space after it: 'ours, timeout' is one name, 'ours,timeout' is two
 function readServers (text: string): ServerName[] {
   const names = text.split(/,(?! )/)
   const unknown = names.filter((name) => !SERVERS.some((each) => each === name))
@@ -69,11 +69,11 @@ function readServers (text: string): ServerName[] {
   return SERVERS.filter((name) => name === BASE || names.includes(name))
 }
 
-/** Without those whose programs are not here. */
+/** The servers whose programs are installed. */
 function present (servers: readonly ServerName[]): ServerName[] {
   return servers.filter((name) => {
     if ((name !== 'bun' && name !== 'deno') || findProgram(name) !== null) return true
-    say(`${name} is left out, for it is not here: npm install --no-save bun deno`)
+    say(`${name} is left out because it is not installed: npm install --no-save bun deno`)
     return false
   })
 }
@@ -118,7 +118,7 @@ async function runMemory (processes: Processes, { isQuick, only, servers, timing
 
 async function runSyscalls (processes: Processes, report: Report): Promise<void> {
   const strace = findProgram('strace')
-  if (strace === null) return say('--syscalls needs strace, which is not here')
+  if (strace === null) return say('--syscalls needs strace, which is not installed')
   for await (const result of measureSyscalls(processes, strace)) {
     report.syscalls.push(result)
     say(syscallText(result))
@@ -144,8 +144,8 @@ function fail (text: string): void {
 }
 
 async function main (settings: Settings): Promise<void> {
-  if (!existsSync('/proc/self/schedstat')) return fail('CPU times are read from /proc/<pid>/task/*/schedstat, which is not here')
-  if (!existsSync(join(ROOT, 'dist/index.js'))) return fail('There is no dist: npm run build')
+  if (!existsSync('/proc/self/schedstat')) return fail('CPU times are read from /proc/<pid>/task/*/schedstat, which does not exist on this machine')
+  if (!existsSync(join(ROOT, 'dist/index.js'))) return fail('There is no dist/: run npm run build')
   const processes = await Processes.start(serverEnvironment(settings))
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {

@@ -1,4 +1,4 @@
-/** What single calls cost, in this process and without a network. */
+/** Measures single calls, in this process and without a network. */
 import Fastify from 'fastify'
 import { bench, do_not_optimize as keep, group, run } from 'mitata'
 import websocketAsync from '../index.js'
@@ -18,30 +18,30 @@ group('receive queue', () => {
   const queue = newQueue()
   const message = { length: 125, bytes: Buffer.alloc(125) }
 
-  bench('a message that is there', async () => {
+  bench('a message that is already queued', async () => {
     queue.push(message)
     keep(await queue.receive())
   })
 
-  bench('a message that comes', async () => {
+  bench('a message that comes later', async () => {
     const received = queue.receive()
     queue.push(message)
     keep(await received)
   })
 
-  bench('a message that comes, with a timeout', async () => {
+  bench('a message that comes later, with a timeout', async () => {
     const received = queue.receive(30_000)
     queue.push(message)
     keep(await received)
   })
 
-  bench('a message that comes, with a signal', async () => {
+  bench('a message that comes later, with a signal', async () => {
     const received = queue.receive(undefined, idle)
     queue.push(message)
     keep(await received)
   })
 
-  bench(`${MANY} messages that are there`, async () => {
+  bench(`${MANY} messages that are already queued`, async () => {
     for (let i = 0; i < MANY; i++) queue.push(message)
     for (let i = 0; i < MANY; i++) keep(await queue.receive())
   })
@@ -73,7 +73,7 @@ app.get('/', async (request) => {
 })
 
 group('conversation, client and server in this process', () => {
-  bench('upgrade, and closing handshake', async () => {
+  bench('upgrade and closing handshake', async () => {
     const client = await app.injectWebSocketAsync('/')
     keep(await client.closeAsync())
   })
@@ -82,12 +82,12 @@ group('conversation, client and server in this process', () => {
 const client = await app.injectWebSocketAsync('/')
 
 group('echo of 125 bytes, client and server in this process', () => {
-  bench('one', async () => {
+  bench('one message', async () => {
     await client.sendAsync(MESSAGE)
     keep(await client.receiveMessageAsync())
   })
 
-  bench(`${MANY} together`, async () => {
+  bench(`${MANY} messages together`, async () => {
     for (let i = 0; i < MANY; i++) client.sendAsync(MESSAGE)
     for (let i = 0; i < MANY; i++) keep(await client.receiveMessageAsync())
   })
@@ -96,4 +96,4 @@ group('echo of 125 bytes, client and server in this process', () => {
 await run()
 await client.closeAsync()
 await app.close()
-process.exit() // the queue's timer would run on
+process.exit() // the timer of the receive queue would keep the process running

@@ -5,7 +5,7 @@ export type ServerName = typeof SERVERS[number]
 
 export type Path = '/echo' | '/burst' | '/fan-out' | '/idle'
 
-/** Messages that a server sends for each that comes to `/burst`, and their text. */
+/** How many messages a server sends for each that comes to `/burst`. */
 export const BURST = 100
 export const BURST_TEXT = '12345678901234567890'
 
@@ -16,11 +16,11 @@ export interface Scenario {
   readonly connections: number
   /** Messages that a connection sends in one write, before it waits for all the replies. */
   readonly depth: number
-  /** Of a message that is sent, in bytes. */
+  /** The size of a message that is sent, in bytes. */
   readonly size: number
   readonly isCompressed: boolean
   readonly isEncrypted: boolean
-  /** Further connections, which read nothing. */
+  /** The number of further connections, which read nothing. */
   readonly stalled: number
   readonly servers: readonly ServerName[]
   readonly isQuick: boolean
@@ -32,7 +32,7 @@ const LIBRARIES: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws']
 
 const DEFAULTS = { kind: 'exchange', path: '/echo', depth: 1, isCompressed: false, isEncrypted: false, stalled: 0, servers: PLAIN_ECHO, isQuick: false } as const
 
-/** The simplest that there is. */
+/** The simplest scenario. */
 export const SMALL_ECHO: Scenario = { ...DEFAULTS, name: '64 × 1 × 20 B', connections: 64, size: 20, servers: EVERY_ECHO, isQuick: true }
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -59,7 +59,7 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...DEFAULTS, name: 'upgrades, 16 at a time', kind: 'upgrades', path: '/idle', connections: 16, size: 0, servers: LIBRARIES }
 ]
 
-/** Messages that come back for one batch of one connection; in a fan-out, over all connections. */
+/** How many messages come back for one batch of one connection. In a fan-out it counts those of all connections. */
 export function repliesOf ({ kind, path, connections, depth }: Scenario): number {
   if (kind === 'fan-out') return depth * connections
   return path === '/burst' ? depth * BURST : depth

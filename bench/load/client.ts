@@ -2,27 +2,27 @@ import { connect, type Socket } from 'node:net'
 import { connect as connectTls, TLSSocket } from 'node:tls'
 
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
-const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' // for that key (RFC 6455, section 1.3)
+const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' // the answer to KEY (RFC 6455, section 1.3)
 const HEAD_END = Buffer.from('\r\n\r\n')
 const AT_ONCE = 64 // connections that are opened together: fewer than a listener's backlog holds
 
-// All connections read into it in turn: a chunk is overwritten after the call that gets it
+// All connections read into this buffer, so a chunk is valid only during the call that gets it
 const shared = Buffer.alloc(64 * 1024)
 
-/** How a connection is made, besides where to. */
+/** How a connection is made. */
 export interface ConnectOptions {
   readonly isCompressed?: boolean
   readonly isEncrypted?: boolean
 }
 
-/** A WebSocket client that does no more than to carry bytes. */
+/** A WebSocket client that only carries bytes. */
 export class Connection {
   readonly socket: Socket
-  /** Headers of the 101. */
+  /** Resolves to the head of the 101 response. */
   readonly opened: Promise<string>
-  /** Takes each chunk that comes. */
+  /** Called with each chunk that comes. */
   onBytes: (chunk: Buffer) => void = () => {}
-  /** Takes the reason why the connection ended, unless it was `destroy()`. */
+  /** Called with the reason when the connection ends, except by `destroy()`. */
   onLoss: (error: Error) => void = () => {}
   #isWanted = true
 
@@ -57,10 +57,10 @@ export class Connection {
     this.socket.write(requestHead(path, isCompressed))
   }
 
-  /** Cuts the connection off. By a reset, no port is left in TIME_WAIT. */
+  /** Cuts the connection off, by a reset if it can, because a reset leaves no port in TIME_WAIT. */
   destroy (): void {
     this.#isWanted = false
-    if (this.socket instanceof TLSSocket) this.socket.destroy() // it cannot be reset
+    if (this.socket instanceof TLSSocket) this.socket.destroy() // a TLS socket cannot be reset
     else this.socket.resetAndDestroy()
   }
 }
@@ -74,7 +74,7 @@ function open (port: number, onChunk: (chunk: Buffer) => void): Socket {
 }
 
 function openEncrypted (port: number, onChunk: (chunk: Buffer) => void): Socket {
-  const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false }) // the server has made its certificate itself
+  const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false }) // the server's certificate is self-signed
   socket.setNoDelay(true)
   return socket.on('data', onChunk)
 }
@@ -92,7 +92,7 @@ function requestHead (path: string, isCompressed: boolean): string {
   ].join('\r\n')
 }
 
-/** Resolves when all are open. */
+/** Resolves when all connections are open. */
 export async function connectAll (count: number, port: number, path: string, options: ConnectOptions = {}): Promise<Connection[]> {
   const connections: Connection[] = []
   while (connections.length < count) {

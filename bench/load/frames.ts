@@ -1,4 +1,4 @@
-/** Whole messages, in one frame each, as far as a benchmark needs them. */
+/** Frames for the benchmarks. Each frame is a whole message. */
 import { deflate, RSV1 } from '../../test/fixtures/deflate.js'
 import { frame, payloadSize } from '../../test/fixtures/frames.js'
 
@@ -10,16 +10,16 @@ export const serverFrame = (payload: Buffer) => frame(payload, { isMasked: false
 /** A text message as a client sends it. */
 export const clientFrame = (payload: Buffer) => frame(payload, { mask: MASK })
 
-/** A text message as a client sends it, compressed without regard to what came before (RFC 7692, section 7.2.1): it may be sent again and again. */
+/** A text message as a client sends it, compressed without context from earlier messages (RFC 7692, section 7.2.1), so the same frame can be sent many times. */
 export const compressedFrame = (payload: Buffer) => frame(deflate(payload), { rsv: RSV1, mask: MASK })
 
-/** Counts the frames of a server in chunks that begin and end anywhere. */
+/** Counts the frames of a server in chunks that may begin and end anywhere. */
 export class FrameCounter {
   readonly #header = Buffer.alloc(10)
   #headerBytes = 0
   #payloadLeft = 0
 
-  /** How many frames this chunk completes. */
+  /** Returns how many frames this chunk completes. */
   count (chunk: Buffer): number {
     let frames = 0
     let at = 0
@@ -43,7 +43,7 @@ export class FrameCounter {
 
 const WORDS = 'the a message socket was sent before it came back and nobody waited for answer order price user room time open close 17 204 9000 true null "id": "name": {"text": }, frame queue'.split(' ')
 
-/** Text of `size` bytes, another one for every seed, and the same one for the same seed. */
+/** Text of `size` bytes that depends only on the seed. */
 export function sampleText (size: number, seed: number): Buffer {
   let state = (seed + 1) * 2654435761 >>> 0
   let text = ''

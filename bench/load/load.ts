@@ -1,4 +1,4 @@
-/** The load generator, in a process of its own. */
+/** The load generator. It runs in a process of its own. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { constants, inflateRawSync } from 'node:zlib'
 import { headerSize, payloadSize } from '../../test/fixtures/frames.js'
@@ -14,35 +14,35 @@ export interface Target {
 }
 
 export interface Task extends Target {
-  /** Of the server. */
+  /** The process of the server. */
   readonly pid: number
-  /** In ms. */
+  /** In ms, as is `window`. */
   readonly warmUp: number
   readonly window: number
 }
 
 export interface Measurement {
-  /** Messages from the server a second, or upgrades. */
+  /** Messages from the server, or upgrades, per second. */
   readonly rate: number
-  /** Of the server, for one of them, in µs. */
+  /** The CPU time of the server for one of them, in µs. */
   readonly cpu: number
-  /** Of a round trip, in ms; `null` where none ended in the window. */
+  /** The median round trip in ms, or `null` if none ended in the window. */
   readonly p50: number | null
   readonly p99: number | null
-  /** How much of its CPU the generator used. */
+  /** The share of its CPU that the generator used. */
   readonly ownShare: number
-  /** How much of the window was lost because the server or the generator could have run and something else did. */
+  /** The share of the window in which the server or the generator could have run, but another process did. */
   readonly waitShare: number
-  /** Messages from the first to the last, warm-up included. */
+  /** The number of messages, including those of the warm-up. */
   readonly total: number
 }
 
-const STALLED = 10_000 // ms without a reply; a busy machine can hold a process up for longer than a window
+const STALLED = 10_000 // ms without a reply. It is long because a busy machine can hold a process up for longer than a window
 
-// With compression, so many different messages follow each other that deflate's window, 32 KiB, does not hold the last same one
+// With compression, so many different messages are sent that deflate's window of 32 KiB has forgotten a message before it is repeated
 const DEFLATE_WINDOW = 32 * 1024
 
-/** Counts what comes back: bytes or frames, of which a message has so many. */
+/** Counts what comes back, in bytes or in frames. @param perMessage how many of them make one message */
 class Meter {
   readonly #perMessage: number
   #amount = 0
@@ -74,7 +74,7 @@ class Meter {
   }
 }
 
-/** Writes a batch, waits for all that has to come back, and writes the next. */
+/** Writes a batch, waits for all its replies, and writes the next batch. */
 class Exchange {
   readonly #connection: Connection
   readonly #batches: readonly Buffer[]
@@ -84,7 +84,7 @@ class Exchange {
   #got = 0
   #startedAt = 0
 
-  /** @param wanted of what `reply()` counts, for one batch */
+  /** @param wanted the amount, as `reply()` counts it, that answers one batch */
   constructor (connection: Connection, batches: readonly Buffer[], wanted: number, meter: Meter) {
     this.#connection = connection
     this.#batches = batches
@@ -102,7 +102,7 @@ class Exchange {
     this.#meter.add(amount)
     this.#got += amount
     if (this.#got < this.#wanted) return
-    if (this.#got > this.#wanted) throw new Error('More came back than was asked for')
+    if (this.#got > this.#wanted) throw new Error('More came back than was expected')
     this.#got = 0
     this.#meter.addRoundTrip(performance.now() - this.#startedAt)
     this.next()
@@ -117,13 +117,13 @@ function batchesOf ({ isCompressed, depth, size }: Scenario, seed: number): Buff
   })
 }
 
-/** What one message is answered with, in the bytes of one connection. */
+/** The bytes that one connection gets in answer to one message. */
 function expectedReply ({ path, size }: Scenario): Buffer {
   if (path !== '/burst') return serverFrame(sampleText(size, 0))
   return Buffer.concat(Array.from({ length: BURST }, () => serverFrame(Buffer.from(BURST_TEXT))))
 }
 
-/** Of what is counted, how much a message from the server has: frames where they are compressed and have any length, else bytes. */
+/** How much the meter counts for one message: 1 if it counts frames, because compressed frames have any length, else bytes. */
 function amountOfMessage ({ kind, isCompressed, path, size }: Scenario): number {
   if (isCompressed || kind === 'upgrades') return 1
   const replySize = path === '/burst' ? BURST_TEXT.length : size
@@ -145,7 +145,7 @@ function startExchanges (scenario: Scenario, connections: readonly Connection[],
   for (const exchange of new Set(exchanges)) exchange.next()
 }
 
-/** Measures what the meter counts, unless `failure` comes. */
+/** Measures what the meter counts. It rejects if `failure` rejects. */
 async function observe ({ pid, warmUp, window }: Task, meter: Meter, failure: Promise<never>): Promise<Measurement> {
   await Promise.race([sleep(warmUp), failure])
   meter.forgetRoundTrips()
@@ -164,7 +164,7 @@ async function observe ({ pid, warmUp, window }: Task, meter: Meter, failure: Pr
     p50: meter.percentile(0.5),
     p99: meter.percentile(0.99),
     ownShare: (end.own.used - start.own.used) / 1000 / time,
-    waitShare: Math.min(waited / 1000 / time, Math.max(0, 1 - used / 1000 / time)), // a server that was busy has lost nothing
+    waitShare: Math.min(waited / 1000 / time, Math.max(0, 1 - used / 1000 / time)), // a server that was busy all the time has lost nothing
     total: end.messages
   }
 }
@@ -215,7 +215,7 @@ async function measureUpgrades (task: Task): Promise<Measurement> {
   }
 }
 
-/** Rejects when one of them ends by itself. */
+/** Rejects when one of the connections ends without `destroy()`. */
 function lossOf (connections: readonly Connection[]): Promise<never> {
   const { promise, reject } = newPromise<never>()
   for (const connection of connections) connection.onLoss = reject
@@ -232,12 +232,12 @@ function newPromise<T> () {
 
 async function endAll (connections: readonly Connection[]): Promise<void> {
   for (const connection of connections) connection.destroy()
-  await sleep(60 + connections.length / 4) // so that the server is done with them before it is measured again
+  await sleep(60 + connections.length / 4) // the server has to finish with them before it is measured again
 }
 
-/** Fails unless one exchange comes back byte for byte as it should. */
+/** Rejects unless the reply to one message has exactly the expected bytes. */
 async function verify ({ scenario, port }: Target): Promise<void> {
-  if (scenario.kind === 'upgrades') return // nothing but the 101, which is looked at each time
+  if (scenario.kind === 'upgrades') return // they have only the 101, which every connection checks
   const count = scenario.kind === 'fan-out' ? 2 : 1
   const connections = await connectAll(count, port, scenario.path, scenario)
   try {
@@ -246,9 +246,9 @@ async function verify ({ scenario, port }: Target): Promise<void> {
     const toFrame = scenario.isCompressed ? compressedFrame : clientFrame
     connections[0]?.socket.write(toFrame(sampleText(scenario.size, 0)))
     for (const { bytes } of replies) await until(() => uncompressed(bytes()).length >= expected.length)
-    await sleep(20) // for what must not come
+    await sleep(20) // for bytes that must not come
     for (const { bytes } of replies) {
-      if (!uncompressed(bytes()).equals(expected)) throw new Error(`${scenario.name}: something else came back than was expected`)
+      if (!uncompressed(bytes()).equals(expected)) throw new Error(`${scenario.name}: the reply has other bytes than expected`)
     }
   } finally {
     await endAll(connections)
@@ -261,7 +261,7 @@ function collect (connection: Connection): { bytes: () => Buffer } {
   return { bytes: () => Buffer.concat(chunks) }
 }
 
-// One frame with RSV1, as it would be without compression (RFC 7692, section 7.2.2); anything else as it is
+// Turns one frame with RSV1 into the same frame without compression (RFC 7692, section 7.2.2), and returns other bytes as they are
 function uncompressed (bytes: Buffer): Buffer {
   const size = payloadSize(bytes)
   if (size === null || (bytes.readUInt8(0) & 0x40) === 0 || bytes.length < headerSize(size) + size) return bytes
@@ -272,7 +272,7 @@ function uncompressed (bytes: Buffer): Buffer {
 async function until (isTrue: () => boolean): Promise<void> {
   const end = performance.now() + 5000
   while (!isTrue()) {
-    if (performance.now() > end) throw new Error('What was expected has not come back within 5 s')
+    if (performance.now() > end) throw new Error('The reply has not come within 5 s')
     await sleep(2)
   }
 }

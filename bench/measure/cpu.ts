@@ -3,11 +3,11 @@ import { readdirSync, readFileSync } from 'node:fs'
 export interface CpuTime {
   /** CPU time of all its threads, in µs. */
   readonly used: number
-  /** Time in which its main thread could have run while another process did, in µs. Time that its own threads may have taken is left out. */
+  /** Time in which its main thread could have run but another process did, in µs. The CPU time of its own other threads is subtracted. */
   readonly waited: number
 }
 
-/** The CPU time of a process. Linux only. */
+/** Reads the CPU time of a process. Linux only. */
 export function cpuTime (pid: number): CpuTime {
   const threads = readdirSync(`/proc/${pid}/task`).map((thread) => schedule(pid, Number(thread)))
   const used = threads.reduce((sum, each) => sum + each.used, 0)
@@ -16,11 +16,11 @@ export function cpuTime (pid: number): CpuTime {
 }
 
 function schedule (pid: number, thread: number): CpuTime {
-  const [used = 0, waited = 0] = readIfThere(`/proc/${pid}/task/${thread}/schedstat`).split(' ').map(Number) // a thread may end meanwhile
+  const [used = 0, waited = 0] = readIfThere(`/proc/${pid}/task/${thread}/schedstat`).split(' ').map(Number) // the thread may have ended
   return { used: used / 1000, waited: waited / 1000 }
 }
 
-/** One CPU for the server and one for the load: two cores where there are two. The same one twice where there is one. */
+/** Chooses a CPU for the server and one for the load, on two cores if there are two. If there is only one CPU, both get it. */
 export function chooseCpus (): { server: number, load: number } {
   const [server = 0, ...others] = allowedCpus()
   const siblings = cpuList(readIfThere(`/sys/devices/system/cpu/cpu${server}/topology/thread_siblings_list`))

@@ -4,25 +4,25 @@ import { BASE, type Scenario, type ServerName } from '../scenarios.js'
 
 export interface Timing {
   readonly rounds: number
-  /** In ms, for a scenario: no round begins after it, but the first. */
+  /** In ms for each scenario: once it has passed, no further round begins. The first round always runs. */
   readonly budget: number
   readonly warmUp: number
   readonly window: number
 }
 
-/** What the rounds of one server came to: each figure is the median. */
+/** The result of one server. Each figure is the median of its rounds. */
 export interface Row {
   readonly server: ServerName
   readonly rate: number
-  /** To the base in the same round; more is better, here and below. */
+  /** The rate divided by that of the base in the same round. For this ratio and `cpuRatio` more is better. */
   readonly rateRatio: number
   readonly cpu: number
   readonly cpuRatio: number
   readonly p50: number
   readonly p99: number
-  /** How much of its CPU the generator used: near 1 it is the generator that is measured. */
+  /** The share of its CPU that the generator used. Near 1, the generator limits the rate. */
   readonly loadShare: number
-  /** How much of the time something else had the CPU of the server or of the generator. */
+  /** The share of the time in which another process had the CPU of the server or of the generator. */
   readonly waitShare: number
   readonly rounds: readonly Measurement[]
 }
@@ -35,7 +35,7 @@ export interface Result {
 
 type Round = ReadonlyMap<ServerName, Measurement>
 
-/** Measures the servers in turn, round after round: what else the machine does meets them all, and only ratios are compared. */
+/** Measures the servers in turn, in rounds, so that other work on the machine slows all of them. Only ratios within a round are compared. */
 export async function measureScenario (processes: Processes, scenario: Scenario, servers: readonly ServerName[], timing: Timing): Promise<Result> {
   for (const name of servers) {
     const { port } = await processes.server(name, scenario)
@@ -86,7 +86,7 @@ function measured (round: Round, server: ServerName): Measurement {
   return measurement
 }
 
-/** `NaN` of nothing. */
+/** The median, or `NaN` if there are no values. */
 export function median (values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   const [lower = NaN, upper = NaN] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]]

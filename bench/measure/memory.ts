@@ -10,15 +10,15 @@ export interface MemoryResult {
   readonly rows: readonly { readonly server: ServerName, readonly bytesPerConnection: number }[]
 }
 
-const SPARE_FILES = 100 // that a process has open besides its connections
+const SPARE_FILES = 100 // files that a process has open besides its connections
 
-/** Whether a process may have so many connections. */
+/** Whether the limit of open files allows a process so many connections. */
 export function mayHold (connections: number): boolean {
   const [, limit] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
   return Number(limit ?? Infinity) >= connections + SPARE_FILES
 }
 
-/** What an idle connection that has exchanged one message keeps resident in the server. */
+/** Measures how much resident memory the server has for an idle connection that has exchanged one message. */
 export async function measureMemory (processes: Processes, servers: readonly ServerName[], connections: number, rounds: number): Promise<MemoryResult> {
   const figures = new Map(servers.map((name) => [name, [] as number[]]))
   for (let i = 0; i < rounds; i++) {

@@ -10,14 +10,14 @@ const WINDOW = 1000
 export interface SyscallResult {
   readonly scenario: string
   readonly server: ServerName
-  /** For one message, as are the others. */
+  /** Calls per message, as are the other figures. */
   readonly writes: number
   readonly reads: number
   readonly waits: number
   readonly all: number
 }
 
-/** The system calls of the servers, by strace: it slows them down, so that more messages come together than otherwise. */
+/** Counts the system calls of the servers with strace, which slows them down, so more messages come together than without it. */
 export async function * measureSyscalls (processes: Processes, strace: string): AsyncGenerator<SyscallResult> {
   for (const scenario of SCENARIOS.filter(({ name }) => NAMES.includes(name))) {
     for (const server of [BASE, 'ours'] as const) yield await countCalls(processes, strace, scenario, server)
@@ -26,14 +26,14 @@ export async function * measureSyscalls (processes: Processes, strace: string): 
 
 async function countCalls (processes: Processes, strace: string, scenario: Scenario, name: ServerName): Promise<SyscallResult> {
   const { process: { pid }, port } = await processes.server(name, scenario)
-  await processes.load.ask('measure', { scenario, port, pid, warmUp: WARM_UP, window: WARM_UP }) // to be compiled by then
+  await processes.load.ask('measure', { scenario, port, pid, warmUp: WARM_UP, window: WARM_UP }) // a warm-up, so that the code is compiled
   const tracer = spawn(strace, ['-f', '-c', '-p', String(pid)], { stdio: ['ignore', 'ignore', 'pipe'] })
   try {
     const output = textOf(tracer)
     await output.has('attached')
     const { total } = await processes.load.ask('measure', { scenario, port, pid, warmUp: WARM_UP, window: WINDOW })
     const ended = once(tracer, 'close')
-    tracer.kill('SIGINT') // upon which it writes the table
+    tracer.kill('SIGINT') // it then writes the table
     await ended
     return toResult(scenario.name, name, readTable(output.text()), total)
   } finally {
@@ -51,7 +51,7 @@ function textOf (tracer: ChildProcess): { text: () => string, has: (part: string
   return { text: () => text, has }
 }
 
-// % time, seconds, µs a call, calls, errors where there were any, name
+// The columns are: % time, seconds, µs per call, calls, errors if there were any, name
 function readTable (text: string): Map<string, number> {
   const lines = text.matchAll(/^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)(?:\s+\d+)?\s+(\w+)$/gm)
   return new Map([...lines].map(([, calls, name = '']) => [name, Number(calls)]))

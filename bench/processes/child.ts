@@ -1,17 +1,17 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 
-/** What a child can be asked for: each by one value, answered by one. */
+/** The questions that a child answers. Each takes one value and is answered with one value. */
 type Commands = Record<string, (input: never) => unknown>
 
 interface Request { readonly command: string, readonly input: unknown }
 type Answer = { readonly output: unknown } | { readonly error: string }
 
-const PATIENCE = 120_000 // ms; a question that takes longer will never be answered
+const PATIENCE = 120_000 // ms; a question that takes longer counts as failed
 
 const running = new Set<ChildProcess>()
 
-/** A process that answers questions, one at a time. It ends with this one, however this one ends. */
+/** A child process that answers questions, one at a time. It ends when this process ends, however that happens. */
 export class Child<C extends Commands> {
   readonly #process: ChildProcess
   readonly #name: string
@@ -21,14 +21,14 @@ export class Child<C extends Commands> {
     this.#process = spawned
   }
 
-  /** Resolves when the child answers questions. */
+  /** Resolves when the child is ready to answer questions. */
   static async start<C extends Commands> (name: string, command: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Child<C>> {
     const [program = '', ...args] = command
     const spawned = spawn(program, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     running.add(spawned)
     spawned.on('exit', () => running.delete(spawned))
     const child = new Child<C>(name, spawned)
-    await child.#nextAnswer() // which it gives to nobody's question once it is there
+    await child.#nextAnswer() // it sends one answer without a question when it is ready
     return child
   }
 
@@ -41,7 +41,7 @@ export class Child<C extends Commands> {
   async ask<K extends keyof C & string> (command: K, input: Parameters<C[K]>[0]): Promise<Awaited<ReturnType<C[K]>>> {
     const answer = this.#nextAnswer()
     this.#process.send({ command, input } satisfies Request)
-    return await answer as Awaited<ReturnType<C[K]>> // both sides have their types from the same commands
+    return await answer as Awaited<ReturnType<C[K]>> // both sides get their types from the same commands
   }
 
   async end (): Promise<void> {
@@ -62,7 +62,7 @@ export class Child<C extends Commands> {
       const onExit = (code: number | null, signal: string | null) => fail(`ended with ${code ?? signal}`)
       const onError = (error: Error) => fail(error.message)
       const onMessage = (message: unknown) => {
-        const answer = message as Answer // of `answerQuestions()` below
+        const answer = message as Answer // sent by `answerQuestions()` below
         if ('error' in answer) fail(answer.error)
         else settle(() => resolve(answer.output))
       }
@@ -72,17 +72,17 @@ export class Child<C extends Commands> {
   }
 }
 
-/** Ends what this process has started, at once. */
+/** Kills all children of this process at once. */
 export function endChildren (): void {
   for (const child of running) child.kill('SIGKILL')
 }
 
-/** The child's side: answers until the parent has ended. */
+/** Answers questions in the child, until the parent has ended. */
 export function answerQuestions (commands: Commands): void {
   process.on('disconnect', () => process.exit())
   process.on('message', async ({ command, input }: Request) => {
     try {
-      answer({ output: await commands[command]?.(input as never) ?? null }) // the asking side has checked its type
+      answer({ output: await commands[command]?.(input as never) ?? null }) // the asking process has checked its type
     } catch (error) {
       answer({ error: error instanceof Error ? error.stack ?? error.message : String(error) })
     }

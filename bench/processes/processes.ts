@@ -11,7 +11,7 @@ export const ROOT = join(import.meta.dirname, '../..')
 const cpus = chooseCpus()
 const isPinned = cpus.server !== cpus.load && findProgram('taskset') !== null
 
-/** On which CPUs the processes run: for the report. */
+/** Says for the report on which CPUs the processes run. */
 export function describePinning (): string {
   if (!isPinned) return 'not pinned: taskset and two CPUs are needed'
   return `server on CPU ${cpus.server}, load on CPU ${cpus.load}`
@@ -22,7 +22,7 @@ export interface RunningServer {
   readonly port: number
 }
 
-/** Where a program is, in the packages here or in the PATH; else `null`. */
+/** The path of a program in node_modules/.bin or in the PATH, or `null`. */
 export function findProgram (name: string): string | null {
   const directories = [join(ROOT, 'node_modules/.bin'), ...(process.env.PATH ?? '').split(delimiter)]
   return directories.map((directory) => join(directory, name)).find(isExecutable) ?? null
@@ -50,7 +50,7 @@ export interface ServerOptions {
   readonly nodeOptions?: readonly string[]
 }
 
-/** All the processes of a run: the load, and the servers, which are started when they are first asked for. */
+/** All processes of a run: the load generator, and the servers, each of which is started when it is first needed. */
 export class Processes {
   readonly load: Child<LoadCommands>
   readonly #env: NodeJS.ProcessEnv
@@ -61,13 +61,13 @@ export class Processes {
     this.#env = env
   }
 
-  /** @param env of the servers, besides our own */
+  /** @param env environment variables that the servers get besides ours */
   static async start (env: NodeJS.ProcessEnv): Promise<Processes> {
     const command = [process.execPath, '--import', 'tsx', join(ROOT, 'bench/load/load.ts')]
     return new Processes(await Child.start('load', pinned(cpus.load, command)), env)
   }
 
-  /** A server that nothing else has used. The caller ends it. */
+  /** Starts a server that is used for nothing else. The caller ends it. */
   async fresh (name: ServerName, { isCompressed = false, isEncrypted = false, nodeOptions = [] }: ServerOptions = {}): Promise<RunningServer> {
     const options = [...isCompressed ? ['--compression'] : [], ...isEncrypted ? ['--tls'] : []]
     const command = commandOf(name, options, nodeOptions)
@@ -75,7 +75,7 @@ export class Processes {
     return { process: server, port: await server.ask('port', undefined) }
   }
 
-  /** The server for such a scenario: the same one each time. */
+  /** The server for a scenario. Scenarios with the same options share it. */
   async server (name: ServerName, { isCompressed, isEncrypted }: Scenario): Promise<RunningServer> {
     const key = `${name} ${isCompressed} ${isEncrypted}`
     const server = this.#servers.get(key) ?? await this.fresh(name, { isCompressed, isEncrypted })

@@ -5,13 +5,13 @@ const BARS: readonly { readonly server: ServerName, readonly colour: string }[] 
   { server: 'ours', colour: '#3b82f6' },
   { server: 'event, corked', colour: '#d08a1d' }
 ]
-const LABELS = 220 // px, as are those below
+const LABELS = 220 // px, as are the other sizes
 const WIDTH = 760
 const BAR = 12
 const GROUP = BARS.length * BAR + 14
 const TOP = 56
 
-/** How much less CPU a message costs than with the base, as bars: the base is 1. It has no background of its own. */
+/** Draws as bars how much less CPU a message costs than with the base, whose bar is 1. The chart has no background. */
 export function chart (results: readonly Result[]): string {
   const ratios = results.flatMap(({ rows }) => rows.filter(isShown).map(({ cpuRatio }) => cpuRatio))
   const max = Math.ceil(Math.max(1.5, ...ratios) * 2) / 2

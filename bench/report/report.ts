@@ -14,9 +14,9 @@ export interface Report {
   readonly syscalls: SyscallResult[]
 }
 
-/** From this share of its CPU on it is the load generator that limits the rate. */
+/** From this share of its CPU on, the load generator counts as the limit of the rate. */
 const LIMITED = 0.95
-/** From this share of the time on something else than the benchmark has kept the CPU busy. */
+/** From this share of the time on, other processes count as a disturbance. */
 const DISTURBED = 0.1
 
 interface Mark {
@@ -25,7 +25,7 @@ interface Mark {
   applies (row: Row): boolean
 }
 
-/** What is to be known of the rate and of the times of a row. */
+/** Warnings about the rate and the times of a row. */
 const MARKS: readonly Mark[] = [
   {
     sign: '†',
@@ -34,7 +34,7 @@ const MARKS: readonly Mark[] = [
   },
   {
     sign: '‡',
-    note: `something else has taken the CPU away for ${DISTURBED * 100} % of the time or more: measure again on a quiet machine`,
+    note: `other processes had the CPU for ${DISTURBED * 100} % of the time or more: measure again on a quiet machine`,
     applies: ({ waitShare }) => waitShare >= DISTURBED
   }
 ]
@@ -87,15 +87,15 @@ function cells (row: Row): string[] {
 
 export function memoryText ({ connections, rows }: MemoryResult): string {
   const name = `memory, ${connections.toLocaleString('en')} idle connections`
-  return table(name, ['', 'RSS a connection'], rows.map(({ server, bytesPerConnection }) => [server, `${(bytesPerConnection / 1024).toFixed(1)} KiB`]))
+  return table(name, ['', 'RSS per connection'], rows.map(({ server, bytesPerConnection }) => [server, `${(bytesPerConnection / 1024).toFixed(1)} KiB`]))
 }
 
 export function syscallText ({ scenario, server, writes, reads, waits, all }: SyscallResult): string {
   const head = ['', 'write+writev', 'read', 'epoll_wait', 'all']
-  return table(`system calls a message, ${scenario}`, head, [[server, ...[writes, reads, waits, all].map((calls) => calls.toFixed(3))]])
+  return table(`system calls per message, ${scenario}`, head, [[server, ...[writes, reads, waits, all].map((calls) => calls.toFixed(3))]])
 }
 
-// The first column to the left, the others to the right
+// The first column is aligned to the left, the others to the right
 function table (name: string, head: readonly string[], rows: readonly string[][]): string {
   const lines = [head, ...rows]
   const widths = head.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)))

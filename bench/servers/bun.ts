@@ -1,4 +1,4 @@
-/** Run by Bun. */
+/** The server for Bun. */
 import { answerQuestions } from '../processes/child.js'
 
 interface BunSocket { send (data: string): void }

@@ -1,4 +1,4 @@
-/** Run by Deno. */
+/** The server for Deno. */
 import { answerQuestions } from '../processes/child.js'
 
 interface DenoSocket {

@@ -1,4 +1,4 @@
-/** One server in a process of its own: `node --import tsx bench/servers/node.ts <name> [--compression] [--tls]`. */
+/** Runs one server: `node --import tsx bench/servers/node.ts <name> [--compression] [--tls]`. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
@@ -26,7 +26,7 @@ type Conversation = (ws: AsyncWebSocket) => Promise<void>
 const HOST = '127.0.0.1'
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11' // RFC 6455, section 1.3
 
-// By its own name, which is what was built and is published; a name in a variable leaves the types to the source
+// Its own name resolves to the build, as it is published. The name is in a variable so that the types come from the source
 const BUILT = 'fastify-websocket-async'
 
 const ECHOES: Record<OursName, Conversation> = {
@@ -48,7 +48,7 @@ const ECHOES: Record<OursName, Conversation> = {
 }
 
 function newApp (https: Options['https']): FastifyInstance {
-  return https === null ? Fastify() : Fastify({ https }) as unknown as FastifyInstance // they differ in the type of the server alone
+  return https === null ? Fastify() : Fastify({ https }) as unknown as FastifyInstance // the two differ only in the type of the server
 }
 
 async function ours (name: OursName, { compression, https }: Options): Promise<Server> {
@@ -71,10 +71,10 @@ async function ours (name: OursName, { compression, https }: Options): Promise<S
   return app.server
 }
 
-/** What sends through a socket: by itself, or after something else was done to the stream underneath. */
+/** Called with the underlying stream before each send. */
 type Prepare = (stream: Socket) => void
 
-// What is sent until the end of this turn goes out in one write
+// Everything that is sent until the end of this turn goes out in one write
 const cork: Prepare = (stream) => {
   if (stream.writableCorked > 0) return
   stream.cork()
@@ -133,7 +133,7 @@ async function plainWs ({ compression, https }: Options): Promise<Server> {
   return await listen(http)
 }
 
-/** The floor: no less can be done than to read and to write. */
+/** The lower bound: a server that only reads and writes. */
 async function net (): Promise<Server> {
   return await listen(createServer({ noDelay: true }, (socket) => {
     socket.on('error', () => {}) // the client resets its connections
@@ -146,13 +146,13 @@ async function net (): Promise<Server> {
   }))
 }
 
-// Every frame is taken for as long as the first one, and answered with the text of the first one
+// Treats every frame as if it had the size of the first one, and answers with the text of the first one
 function answerBySize (socket: Socket): void {
-  let start: Buffer = Buffer.alloc(0) // what has come, until the first frame is complete
-  let size = 0 // of a frame that comes
+  let start: Buffer = Buffer.alloc(0) // the bytes that have come, until the first frame is complete
+  let size = 0 // the size of a frame that comes
   let pending = 0
   let reply: Buffer = Buffer.alloc(0)
-  let replies: Buffer = reply // as many as ever had to go out at once
+  let replies: Buffer = reply // as many replies as had to go out at once so far
   socket.on('data', (chunk: Buffer) => {
     if (size === 0) {
       start = Buffer.concat([start, chunk])
@@ -187,7 +187,7 @@ function start (name: string | undefined, options: Options): Promise<Server> {
   throw new Error(`There is no server ${name}`)
 }
 
-/** What is resident when nothing is left to collect, in bytes. */
+/** The resident memory after garbage collection, in bytes. */
 async function residentMemory (): Promise<number> {
   if (globalThis.gc === undefined) throw new Error('The server has to run with --expose-gc')
   for (let i = 0; i < 2; i++) {
@@ -203,7 +203,7 @@ const server = await start(process.argv[2], {
 })
 
 const commands = {
-  port: () => (server.address() as AddressInfo).port, // it listens on TCP
+  port: () => (server.address() as AddressInfo).port, // the server listens on TCP
   residentMemory
 }
 export type ServerCommands = typeof commands
