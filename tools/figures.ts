@@ -11,7 +11,7 @@ export interface Count {
 
 const STATE_FIELD = /^#?(state|status)$/
 
-// A wait for some time: `await delay(…)`, also in an arrow, a race or a condition, and a promise of `setTimeout`
+// Matches a wait for a fixed time: a call of `delay()`, also in an arrow, a race or a condition, or a promise of `setTimeout`
 const BARE_DELAY = /(?<!function )\b(?:delay|sleep)\((?!\))|new Promise(?:<\w+>)?\(\(?(\w+)\)? => (?:\{ )?setTimeout\(\1\b/g
 
 const FILES = ['index.ts', ...filesIn('lib')]
@@ -31,12 +31,12 @@ export function filesPerFolder (): Count[] {
   return sorted([...counts].map(([name, count]) => ({ name, count })))
 }
 
-/** Lines of code of each file, the longest first: lines that hold more than blanks and comments. */
+/** Lines of code of each file, the longest first: lines that hold more than white space and comments. */
 export function linesPerFile (): Count[] {
   return sorted(sources.map(({ file, source }) => ({ name: file, count: linesOfCode(source, source) })))
 }
 
-/** Lines of code of each function, the longest first. What stands within another function counts in both. */
+/** Lines of code of each function, the longest first. A function within another function counts in both. */
 export function linesPerFunction (): Count[] {
   return sorted(everyNode(hasBody).map(({ node, file, source }) => ({ name: `${file}: ${nameOf(node)}`, count: linesOfCode(node, source) })))
 }
@@ -49,13 +49,13 @@ function linesOfCode (root: ts.Node, source: ts.SourceFile): number {
     for (const child of children) visit(child)
     if (children.length > 0 || node.getWidth(source) === 0) return
     const lineAt = (position: number) => source.getLineAndCharacterOfPosition(position).line
-    for (let line = lineAt(node.getStart(source)); line <= lineAt(node.getEnd()); line++) lines.add(line) // a template spans several
+    for (let line = lineAt(node.getStart(source)); line <= lineAt(node.getEnd()); line++) lines.add(line) // a template spans several lines
   }
   visit(root)
   return lines.size
 }
 
-/** How many fields each object of a class has, the largest first: those of our own base classes included. */
+/** How many fields each object of a class has, the largest first. Fields of our own base classes count too. */
 export function fieldsPerClass (): Count[] {
   return sorted(everyNode(ts.isClassLike).map(({ node, file }) => ({
     name: `${nameOfClass(node)} (${file})`,
@@ -71,7 +71,7 @@ function baseClasses (node: ts.ClassLikeDeclaration): ts.ClassLikeDeclaration[] 
 
 type Field = ts.PropertyDeclaration | ts.ParameterPropertyDeclaration
 
-/** Private and public fields, and parameters of the constructor that are fields; not what is static or only declared. */
+/** Private and public fields, and constructor parameters that are fields. Static fields and fields that are only declared do not count. */
 function fieldsOf (node: ts.ClassLikeDeclaration): Field[] {
   const declared = node.members.filter(ts.isPropertyDeclaration).filter((field) =>
     (ts.getCombinedModifierFlags(field) & (ts.ModifierFlags.Static | ts.ModifierFlags.Ambient | ts.ModifierFlags.Abstract)) === 0)
@@ -81,8 +81,8 @@ function fieldsOf (node: ts.ClassLikeDeclaration): Field[] {
 }
 
 /**
- * Of every class that has or inherits a state field: its own fields that may be states too, because they are boolean, or `null`
- * or `undefined` at times. A human has to judge: a value that is there or not need not be a state.
+ * The fields of every class with its own or an inherited state field that may be states too, because they are boolean or can be
+ * `null` or `undefined`. A human has to judge, because an optional value need not be a state.
  */
 export function possibleStates (): { name: string, fields: string[] }[] {
   return everyNode(ts.isClassLike).flatMap(({ node, file }) => {
@@ -96,7 +96,7 @@ export function possibleStates (): { name: string, fields: string[] }[] {
 }
 
 function kindOfState (field: Field): 'boolean' | 'nullable' | null {
-  if ((ts.getCombinedModifierFlags(field) & ts.ModifierFlags.Readonly) !== 0) return null // it never changes
+  if ((ts.getCombinedModifierFlags(field) & ts.ModifierFlags.Readonly) !== 0) return null // the field never changes
   const type = checker.getTypeAtLocation(field)
   const has = (wanted: ts.TypeFlags) => (type.isUnion() ? type.types : [type]).some(({ flags }) => (flags & wanted) !== 0)
   if (has(ts.TypeFlags.Null | ts.TypeFlags.Undefined)) return 'nullable'

@@ -19,7 +19,7 @@ export function hasBody (node: ts.Node): node is FunctionWithBody {
   return ts.isFunctionLike(node) && 'body' in node && node.body !== undefined
 }
 
-/** A name for people, such as `Sender.send`, `get Sender.size` or `arrow in Sender.send`. */
+/** A readable name, such as `Sender.send`, `get Sender.size` or `arrow in Sender.send`. */
 export function nameOf (node: FunctionWithBody): string {
   const { parent } = node
   if (ts.isConstructorDeclaration(node)) return `new ${nameOfClass(parent)}`

@@ -17,7 +17,7 @@ How it counts
 - Walks: the functions of index.ts and lib/ that run, in order, on a real server over TCP, with Fastify's logger off. Every
   function that has a body counts, getters and one-line arrows too; an async function counts when it starts. Calls into packages
   and into Node.js do not count. Consecutive calls in one file are one step; each later step into that file is a return.
-- Lines of code hold more than blanks and comments. What stands within another function counts in both.
+- Lines of code hold more than white space and comments. A function within another function counts in both.
 - Fields include those of our own base classes, and exclude static ones.
 - A file of lib/ that holds only types needs no unit test.
 - A bare delay is an await of delay() or of a promise of setTimeout(), in test/, polling included.
@@ -56,7 +56,7 @@ function printCalls (walk: string, calls: readonly Call[]): void {
 }
 
 async function printFigures (): Promise<void> {
-  const figures = await import('./figures.js') // reads all types, which takes seconds: not for a walk alone
+  const figures = await import('./figures.js') // imported only if needed, because it reads all types, which takes seconds
   const [folder] = figures.filesPerFolder()
   const [file] = figures.linesPerFile()
   const classes = figures.fieldsPerClass()
@@ -86,7 +86,7 @@ async function printFigures (): Promise<void> {
   printCounts('Bare delays in tests', delays)
 }
 
-/** What `npm run imports` finds; `null` in a checkout without its rules. */
+/** The violations that `npm run imports` finds, or `null` in a checkout without its rules. */
 function readViolations (): Violation[] | null {
   if (!existsSync(join(ROOT, IMPORT_RULES))) return null
   const { stdout, stderr, status } = spawnSync(join(ROOT, 'node_modules/.bin/depcruise'),

@@ -18,7 +18,7 @@ export interface Call {
   readonly name: string
 }
 
-/** How a call is reached: it is in the same file as the call before, in a new file, or in one that the walk has left before. */
+/** Where a call is: in the same file as the call before, in a new file, or in a file that the walk has left before. */
 export type Step = 'same file' | 'new file' | 'return'
 
 const REPORT = '__reportCall' // a global function of the compiled copy
@@ -28,7 +28,7 @@ const COMPILER_OPTIONS: ts.CompilerOptions = {
   verbatimModuleSyntax: true
 }
 
-let calls: Call[] | null = null // null: nothing is recorded
+let calls: Call[] | null = null // `null` while nothing is recorded
 
 export function startTrace (): void {
   calls = []
@@ -40,7 +40,7 @@ export function stopTrace (): Call[] {
   return recorded
 }
 
-/** How each of these calls, in order, is reached. */
+/** Returns the step to each of these calls, in order. */
 export function stepsOf (calls: readonly Call[]): Step[] {
   const visited = new Set<string>()
   let last: string | undefined

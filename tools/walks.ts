@@ -9,10 +9,10 @@ import { startTrace, stopTrace, withTracedPlugin, type Call } from './trace.js'
 type Plugin = Parameters<Parameters<typeof withTracedPlugin>[0]>[0]
 type Walk = (plugin: Plugin) => Promise<Call[]>
 
-const WARM_UP = 5 // messages: the first ones take other ways than those that follow
-const LEFT_OVER = 100 // ms: what the plugin still does once the peer has seen the end of the walk
+const WARM_UP = 5 // messages, because the first ones run other code than those that follow
+const LEFT_OVER = 100 // ms, for what the plugin still does after the peer has seen the end of the walk
 
-// Each has an app of its own. The client, `ws`, is in this process, and its calls do not count: only the plugin's functions report theirs
+// Each walk has an app of its own. The client, `ws`, is in this process too, but its calls do not count, because only the plugin's functions report
 const WALKS: Record<string, Walk> = {
   'upgrade, to the first receive': walkUpgrade,
   'message in, echo out': walkEcho,
@@ -42,7 +42,7 @@ function connectTo (app: FastifyInstance): WebSocket {
   return new WebSocket(`ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/`)
 }
 
-/** An app that echoes, and a client that has had some echoes. The message `close` makes the handler close. */
+/** Starts an app that echoes, and a client that has received some echoes. The message `close` makes the handler close. */
 async function startEcho (plugin: Plugin): Promise<{ app: FastifyInstance, client: WebSocket }> {
   const app = await buildApp(plugin)
   app.get('/', async (request) => {
