@@ -1,11 +1,11 @@
-# The packed plugin among what people use it with: libraries, other runtimes, and the versions of Fastify that are to come.
-# Sourced by .ci/run after test/package/checks.sh, of which it uses `pack` and `install_app`.
+# Checks the packed plugin with what people use it with: libraries, other runtimes, and the next versions of Fastify.
+# .ci/run sources this file after test/package/checks.sh, from which it uses `pack` and `install_app`.
 
 check_ecosystem () {
   [[ -f $tmp/package.tgz ]] || check 'npm pack' pack
   check_libraries
   check_runtimes
-  inform_of_newest || true # it never fails the run
+  inform_of_newest || true # a failure of it does not fail the run
 }
 
 check_libraries () {
@@ -17,13 +17,14 @@ check_libraries () {
   done
 }
 
-# Their versions are in test/ecosystem/package.json, for they are too heavy for everybody's devDependencies
+# Their versions are in test/ecosystem/package.json, because they are too large for devDependencies, which every contributor installs
 install_libraries () {
   mkdir "$tmp/ecosystem" && cp test/ecosystem/* "$tmp/ecosystem" &&
     npm install --prefix "$tmp/ecosystem" --no-audit --no-fund "$tmp/package.tgz" "$(dev_dependency fastify)" "$(dev_dependency ws)"
 }
 
-# The packages `bun` and `deno` fetch their binaries in scripts, which npm may not run: these have them in them
+# The packages `bun` and `deno` download their binaries in install scripts, which npm may be configured not to run. These packages
+# contain the binaries
 bun_package () {
   node -p '({ x64: "@oven/bun-linux-x64-baseline", arm64: "@oven/bun-linux-aarch64" })[process.arch]'
 }
@@ -46,7 +47,7 @@ run_in () (
   cd "$1" && timeout 60 "${@:2}"
 )
 
-# What is to come is no failure of ours: it is only said how it goes
+# Reports how the plugin works with the newest versions. A failure does not count
 inform_of_newest () {
   local fastify node
   fastify=$(newest fastify 6)
@@ -68,7 +69,7 @@ inform () {
   fi
 }
 
-# try_package <name> <version>: some tests, and those of @fastify/websocket, in a copy of the repository with that version
+# try_package <name> <version>: runs the tests of @fastify/websocket and some of ours in a copy of the repository with that version
 try_package () {
   local name=$1 copy=$tmp/with-${1//\//-}
   mkdir -p "$copy/fresh" && cp -r index.ts lib test example package.json tsconfig*.json dist "$copy" &&
@@ -80,7 +81,7 @@ try_package () {
     timeout 90 node_modules/.bin/tap --disable-coverage test/integration/{upgrade/upgrade,observing/response-hooks,conversation/event-style}.test.ts
 }
 
-# What it depends on comes along, but for ws: there has to be one of it
+# Moves the new package and its dependencies into the copy, except ws, because there may be only one copy of ws
 replace_package () {
   local name=$1 copy=$2
   local old=$copy/node_modules/$name fresh=$copy/fresh/node_modules

@@ -1,10 +1,10 @@
-# The package as its users get it: packed, linted, installed into empty apps and used there.
-# Sourced by .ci/run, which brings `check` and an empty directory, $tmp, outside of the repository.
+# Checks the package as its users get it: packed, linted, installed into empty apps and used there.
+# .ci/run sources this file. It provides `check` and $tmp, an empty directory outside of the repository.
 
 check_package () {
   check 'npm pack' pack
   check 'publint' node_modules/.bin/publint run "$tmp/package.tgz" --strict
-  # The ignored rule says that CommonJS cannot require() an ES module; from Node 20.19 on it can, see the app below
+  # The ignored rule says that CommonJS cannot require() an ES module. From Node.js 20.19 on it can, as the CommonJS app below tests
   check 'attw' node_modules/.bin/attw "$tmp/package.tgz" --ignore-rules cjs-resolves-to-esm --format ascii --no-emoji
   check 'an ESM app' run_app module esm-app.mjs
   check 'a CommonJS app' run_app commonjs cjs-app.cjs
@@ -18,7 +18,7 @@ pack () {
   npm pack --pack-destination "$tmp" && mv "$tmp"/fastify-websocket-async-*.tgz "$tmp/package.tgz"
 }
 
-# A package with the range in which our own tests use it
+# Prints a package with the version range that our own tests use
 dev_dependency () {
   node -p 'process.argv[1] + "@" + require("./package.json").devDependencies[process.argv[1]]' "$1"
 }
@@ -38,7 +38,7 @@ run_app () {
     timeout 60 node "$app/$script"
 }
 
-# Not the types of ws: they have to come with the package
+# Does not install the types of ws, because they have to come with the package
 install_types_app () {
   install_app module "$tmp/types" \
     "$(dev_dependency fastify)" "$(dev_dependency typescript)" "$(dev_dependency @types/node)" &&
