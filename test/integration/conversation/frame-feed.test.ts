@@ -131,7 +131,8 @@ for (const { mode, options, message } of [
     client.socket.resetAndDestroy()
     await passTime()
     receive()
-    t.match(await ended, { received: MANY, info: { code: 1006, cause: 'connection-lost', unread: 0 } })
+    // The kernel may report the reset before or after the messages are received, so \`unread\` is not judged
+    t.match(await ended, { received: MANY, info: { code: 1006, cause: 'connection-lost' } })
   })
 
   t.test(`a close from our side is answered while frames are held back: ${mode}`, async (t) => {
