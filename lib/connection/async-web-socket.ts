@@ -41,28 +41,28 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
 
   /** Whether no further message will come. After a `null` it tells the end from a timeout. */
   get hasEnded (): boolean {
-    return this.queue.hasEnded
+    return this._queue.hasEnded
   }
 
   /** Resolves to how the connection ended, when it has ended. It never rejects. */
   get closed (): Promise<CloseInfo> {
-    return this.ending.closed
+    return this._ending.closed
   }
 
   /** Bytes that were sent and still wait for their turn or for the network. */
   get bufferedBytes (): number {
-    return this.sender.bufferedBytes
+    return this._sender.bufferedBytes
   }
 
   /** Sends messages at an interval, to keep an idle connection open through proxies that count only data. */
   get pingPolicy (): PingPolicy {
-    this.lazyPingPolicy ??= new PingPolicy(this)
-    return this.lazyPingPolicy
+    this._lazyPingPolicy ??= new PingPolicy(this)
+    return this._lazyPingPolicy
   }
 
   /** The round trip to the peer in ms, as the last ping measured it, or `null` before the first pong. */
   get latency (): number | null {
-    return this.keepAlive.latency
+    return this._keepAlive.latency
   }
 
   /**
@@ -70,7 +70,7 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
    * handler should not go on with then, such as `fetch` or a query. A handler that rejects with this error has not failed.
    */
   get signal (): AbortSignal {
-    return this.ending.signal
+    return this._ending.signal
   }
 
   /**
@@ -84,8 +84,8 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
   receiveMessageAsync (options: CancelOptions = NO_OPTIONS): Promise<WebSocketMessage | null> {
     try {
       if (options !== NO_OPTIONS) assertCancelOptions(options)
-      if (this.reader === 'awaited') this.reader = 'receiving'
-      return this.queue.receive(options.timeout ?? this.settings.receiveTimeout, options.signal)
+      if (this._reader === 'awaited') this._reader = 'receiving'
+      return this._queue.receive(options.timeout ?? this._settings.receiveTimeout, options.signal)
     } catch (error) {
       return refuse(this, error)
     }
@@ -96,16 +96,16 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
    * loop is fastest as `ws.tryReceive() ?? await ws.receiveMessageAsync()`. Calls that wait are served before it.
    */
   tryReceive (): WebSocketMessage | null {
-    if (this.reader === 'awaited') this.reader = 'receiving'
-    return this.queue.poll()
+    if (this._reader === 'awaited') this._reader = 'receiving'
+    return this._queue.poll()
   }
 
   /** Receives until the connection ends. Leaving the loop closes nothing and loses nothing. */
   [Symbol.asyncIterator] (): AsyncIterator<WebSocketMessage, undefined> {
     return {
       next: () => {
-        if (this.reader === 'awaited') this.reader = 'receiving'
-        return this.queue.next()
+        if (this._reader === 'awaited') this._reader = 'receiving'
+        return this._queue.next()
       }
     }
   }
@@ -123,7 +123,7 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
     try {
       const sendable = toSendable(data)
       if (options !== undefined) assertCancelOptions(options, SEND_OPTIONS)
-      return this.sender.send(sendable, options) ?? this.drop(sendable)
+      return this._sender.send(sendable, options) ?? this.drop(sendable)
     } catch (error) {
       return refuse(this, error)
     }
@@ -169,7 +169,7 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
     try {
       assertOptions(options, PING_OPTIONS, '{ timeout: 20000 }')
       assertCancelOptions(options)
-      return this.isClosed ? Promise.resolve(null) : this.keepAlive.ping(options.timeout ?? 20_000)
+      return this.isClosed ? Promise.resolve(null) : this._keepAlive.ping(options.timeout ?? 20_000)
     } catch (error) {
       return refuse(this, error)
     }
@@ -187,7 +187,7 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
     try {
       assertClose(code ?? 1000, reason ?? '')
       this.closeWith(code, reason, 'local')
-      return this.ending.closed
+      return this._ending.closed
     } catch (error) {
       return refuse(this, error)
     }
@@ -213,7 +213,7 @@ function refuse ({ request }: AsyncWebSocket, error: unknown): Promise<never> {
   return request === undefined ? Promise.reject(error) : refuseCall(error, request.log)
 }
 
-function topicsOf ({ owner: { topics } }: AsyncWebSocket): Topics<LiveConnection> {
+function topicsOf ({ _owner: { topics } }: AsyncWebSocket): Topics<LiveConnection> {
   if (topics === null) throw invalidArgument('this', 'a connection of the server, for a client subscribes to nothing', 'a client')
   return topics
 }

@@ -15,11 +15,11 @@ export interface KeepAliveSettings {
 
 /** What the keep-alive needs of its connection. */
 export interface KeepAliveOwner {
-  readonly inbound: {
+  readonly _inbound: {
     /** Bytes that came from the peer so far. */
     readonly bytesRead: number
   }
-  readonly queue: {
+  readonly _queue: {
     /** Reads on, up to a bound, although reading is paused. */
     readAhead (): void
   }
@@ -100,8 +100,8 @@ export class KeepAlive implements Ticking {
 
   /** A peer that is silent from one tick to the next was silent for half an interval at least, and for a whole one at most. */
   tick (): void {
-    const isSilent = this.#owner.inbound.bytesRead === this.#inboundBytes
-    this.#inboundBytes = this.#owner.inbound.bytesRead
+    const isSilent = this.#owner._inbound.bytesRead === this.#inboundBytes
+    this.#inboundBytes = this.#owner._inbound.bytesRead
     if (isSilent) this.#ask()
   }
 
@@ -134,7 +134,7 @@ export class KeepAlive implements Ticking {
     })
     // What is read now may have waited for long, so only the pong is a sign of life
     this.#isPongNeeded = this.#owner.socket.isPaused
-    if (this.#isPongNeeded) this.#owner.queue.readAhead()
+    if (this.#isPongNeeded) this.#owner._queue.readAhead()
     this.#due = performance.now() + timeout
     this.#judgeIn(timeout)
   }
@@ -145,8 +145,8 @@ export class KeepAlive implements Ticking {
 
   #judge (): void {
     const { timeout } = this.#settings as KeepAliveSettings
-    const hasSpoken = this.#owner.inbound.bytesRead !== this.#inboundBytes
-    this.#inboundBytes = this.#owner.inbound.bytesRead
+    const hasSpoken = this.#owner._inbound.bytesRead !== this.#inboundBytes
+    this.#inboundBytes = this.#owner._inbound.bytesRead
     const late = performance.now() - this.#due
     if (this.#owner.socket.isPaused || (hasSpoken && !this.#isPongNeeded)) {
       this.#ask() // still paused: more waits than reading ahead admits, so a pong would not be seen

@@ -67,22 +67,24 @@ export abstract class LiveConnection {
   readonly openedAt = performance.now()
   /** @internal The topics that it is subscribed to. */
   topics: Set<string> | undefined
+  // Other files of the package use these. The underscore keeps them apart from what an application may set on a connection
+
   /** @internal */
-  readonly settings: ConnectionSettings
+  readonly _settings: ConnectionSettings
   /** @internal */
-  readonly owner: ConnectionOwner
+  readonly _owner: ConnectionOwner
   /** @internal */
-  readonly queue: ReceiveQueue<Message<this>>
+  readonly _queue: ReceiveQueue<Message<this>>
   /** @internal */
-  readonly inbound: Inbound
+  readonly _inbound: Inbound
   /** @internal */
-  readonly sender: Sender
+  readonly _sender: Sender
   /** @internal */
-  readonly keepAlive: KeepAlive
+  readonly _keepAlive: KeepAlive
   /** @internal Who gets messages: only listeners of the socket; receives, of which none was called yet; or receives. It never goes back. */
-  reader: 'listeners' | 'awaited' | 'receiving' = 'listeners'
+  _reader: 'listeners' | 'awaited' | 'receiving' = 'listeners'
   /** @internal */
-  lazyPingPolicy: PingPolicy | undefined
+  _lazyPingPolicy: PingPolicy | undefined
   // 'draining': the app closes, so new messages are discarded, but sends still work; 'drained': a receive has got `null` for that
   // reason; 'closing': every send is refused; 'closed': there is no TCP connection any more
   #state: 'open' | 'draining' | 'drained' | 'closing' | 'closed' = 'open'
@@ -96,16 +98,16 @@ export abstract class LiveConnection {
     this.request = request
     this.socket = socket
     this.identifier = identifier
-    this.settings = settings
-    this.owner = owner
+    this._settings = settings
+    this._owner = owner
     const { receiveLimits, sendLimits, keepAlive, server } = settings
-    this.queue = new ReceiveQueue(receiveLimits, this)
-    this.sender = new Sender(sendTransport(socket, transport, this.#isCompressed || server.WebSocket !== undefined), sendLimits)
-    this.inbound = new Inbound(this, this.queue, socket, transport, this.#isEmittedLater)
+    this._queue = new ReceiveQueue(receiveLimits, this)
+    this._sender = new Sender(sendTransport(socket, transport, this.#isCompressed || server.WebSocket !== undefined), sendLimits)
+    this._inbound = new Inbound(this, this._queue, socket, transport, this.#isEmittedLater)
     transport.prependListener('end', transportOnEnd) // before ws, which ends our side then
-    this.keepAlive = new KeepAlive(this, this.inbound.isCounted ? keepAlive : null, owner.wheel)
+    this._keepAlive = new KeepAlive(this, this._inbound.isCounted ? keepAlive : null, owner.wheel)
     socket.observer = this
-    this.keepAlive.start()
+    this._keepAlive.start()
   }
 
   /** True as soon as sends are refused, which is when closing begins. `closeInfo` is set later, when the TCP connection has closed. */
@@ -119,7 +121,7 @@ export abstract class LiveConnection {
   }
 
   /** @internal */
-  get ending (): Ending {
+  get _ending (): Ending {
     this.#lazyEnding ??= new Ending()
     return this.#lazyEnding
   }
@@ -128,11 +130,11 @@ export abstract class LiveConnection {
 
   /** @internal */
   socketOnMessage (bytes: Buffer, isBinary: boolean): void {
-    if (this.reader === 'listeners') return
+    if (this._reader === 'listeners') return
     if (this.#isLeftToListeners) return this.#giveQueueToListeners() // they get this message next
     if (this.#state !== 'open') return this.#discard(bytes, 'closing')
-    if (this.lazyPingPolicy?.isEcho(bytes, isBinary) === true) return
-    const outcome = this.queue.push(new Message<this>(bytes, isBinary, this))
+    if (this._lazyPingPolicy?.isEcho(bytes, isBinary) === true) return
+    const outcome = this._queue.push(new Message<this>(bytes, isBinary, this))
     if (outcome === 'refused') {
       this.#discard(bytes, 'receive-overflow')
       this.closeWith(1008, 'too many messages', 'receive-overflow')
@@ -143,23 +145,23 @@ export abstract class LiveConnection {
 
   /** @internal */
   socketOnPong (payload: Buffer): void {
-    this.keepAlive.pongOnReceive(payload.toString('latin1'))
+    this._keepAlive.pongOnReceive(payload.toString('latin1'))
   }
 
   /** @internal The queue is handed over in the next tick, so that listeners that are added together all get it, and a receive may still come first. */
   socketOnListening (): void {
-    if (this.queue.length > 0) process.nextTick(() => this.#giveQueueToListeners())
+    if (this._queue.length > 0) process.nextTick(() => this.#giveQueueToListeners())
   }
 
   /** @internal */
   socketOnSending (): void {
-    this.sender.handOver()
+    this._sender.handOver()
   }
 
   /** @internal */
   socketOnClosing (code: number, reason: string): void {
-    this.ending.sentClose = { code, reason }
-    const { transport, wsOnData } = this.inbound
+    this._ending.sentClose = { code, reason }
+    const { transport, wsOnData } = this._inbound
     // ws takes its listener off before it answers a close frame, so a missing listener means that the peer closed first
     const isAnswer = wsOnData !== undefined && !transport.listeners('data').some((listener) => listener === wsOnData)
     this.#leaveOpen(isAnswer ? 'peer' : 'local')
@@ -172,12 +174,12 @@ export abstract class LiveConnection {
 
   /** @internal */
   socketOnError (error: Error): void {
-    this.ending.error = error
+    this._ending.error = error
     // ws answers a violation with a close frame first, which looks like the answer to a close frame of the peer
-    if (this.ending.cause === 'peer') this.ending.cause = 'protocol-error'
+    if (this._ending.cause === 'peer') this._ending.cause = 'protocol-error'
   }
 
-  /** @internal The end, in this order: state, waiting sends, timers, waiting receives, the app, `closed`, `signal`. */
+  /** @internal The end, in this order: state, timers, waiting receives, waiting sends, the app, `closed`, `signal`. */
   socketOnClose (code: number, reason: Buffer): void {
     if (this.#state === 'closed') return // a second 'close' is one that the application emits by hand
     this.#leaveOpen('connection-lost')
@@ -187,10 +189,10 @@ export abstract class LiveConnection {
       received: { messages: receivedMessages, bytes: receivedBytes },
       sent: { messages: sentMessages, bytes: sentBytes, dropped: this.#dropped }
     }
-    const { ending } = this
-    const unread = this.queue.length + this.#discarded
-    const info = ending.describe(code, reason.toString(), this.inbound.transport.errored, unread, this.sender.lost)
-    this.owner.delete(this, info, traffic)
+    const ending = this._ending
+    const unread = this._queue.length + this.#discarded
+    const info = ending.describe(code, reason.toString(), this._inbound.transport.errored, unread, this._sender.lost)
+    this._owner.delete(this, info, traffic)
     ending.announce(info)
   }
 
@@ -198,15 +200,16 @@ export abstract class LiveConnection {
 
   /** @internal The peer has ended its side without a close frame. `ws` then ends ours, and waits for the peer without a limit. */
   transportOnEnd (): void {
-    this.sender.flush()
+    if (this.#isLeaving) return
+    this._sender.flush()
     // Where ws emits messages in a later turn, messages that were read already may still come, so the connection stays open
     if (!this.#isEmittedLater) this.#leaveOpen('connection-lost')
-    this.ending.timer = setTimeout(() => this.terminateWith('connection-lost'), this.settings.server.closeTimeout)
+    this._ending.timer = setTimeout(() => this.terminateWith('connection-lost'), this._settings.server.closeTimeout)
   }
 
   /** @internal */
   transportOnResume (): void {
-    this.keepAlive.readingOnResume()
+    this._keepAlive.readingOnResume()
   }
 
   // What the queue and the keep-alive need
@@ -229,21 +232,21 @@ export abstract class LiveConnection {
 
   /** @internal */
   reportResumes (): void {
-    this.inbound.transport.on('resume', transportOnResume)
+    this._inbound.transport.on('resume', transportOnResume)
   }
 
   // What the handler and the app do with it
 
   /** @internal From here on messages are queued for receives, and the handler's promise is the connection's lifetime. */
   startReceiving (): void {
-    if (this.reader !== 'listeners') return
-    this.reader = 'awaited'
+    if (this._reader !== 'listeners') return
+    this._reader = 'awaited'
     this.#watchers = this.socket.listenerCount('message')
   }
 
   /** @internal Whether messages go to receives, and the handler's promise is the connection's lifetime. */
   get isAwaited (): boolean {
-    return this.reader !== 'listeners'
+    return this._reader !== 'listeners'
   }
 
   /** @internal Whether something was thrown only because `ws.signal` has aborted. */
@@ -253,8 +256,8 @@ export abstract class LiveConnection {
 
   /** @internal The app is closing. Closes at once if no receive was ever called and no message waits, else when the handler returns. */
   drain (): void {
-    const hasBegun = this.reader === 'receiving' || (this.reader === 'awaited' && this.queue.length > 0)
-    const hasToldEnd = this.queue.end()
+    const hasBegun = this._reader === 'receiving' || (this._reader === 'awaited' && this._queue.length > 0)
+    const hasToldEnd = this._queue.end()
     if (this.#state === 'open') this.#state = hasToldEnd ? 'drained' : 'draining'
     if (!hasBegun) this.closeForShutdown()
   }
@@ -272,7 +275,7 @@ export abstract class LiveConnection {
   /** @internal Sends a publication. `false`: the peer reads too slowly. `null`: the connection is closing or closed. */
   deliver (publication: Publication): boolean | null {
     if (this.isClosed) return null
-    if (this.sender.publish(publication)) return true
+    if (this._sender.publish(publication)) return true
     this.drop(publication.data)
     return false
   }
@@ -280,9 +283,9 @@ export abstract class LiveConnection {
   /** @internal Refuses a message, because the peer reads too slowly. */
   drop (data: string | Buffer): Promise<boolean> {
     this.#dropped++
-    this.owner.dropped(this, 'out', 'slow-consumer', Buffer.byteLength(data))
-    if (this.settings.slowConsumer === 'close') {
-      this.sender.end(false) // messages that wait are given up first, because they would only delay the close frame
+    this._owner.dropped(this, 'out', 'slow-consumer', Buffer.byteLength(data))
+    if (this._settings.slowConsumer === 'close') {
+      this._sender.end(false) // messages that wait are given up first, because they would only delay the close frame
       this.closeWith(1013, 'too slow', 'slow-consumer')
     }
     return NOT_SENT
@@ -296,19 +299,21 @@ export abstract class LiveConnection {
    */
   closeWith (code: number | undefined, reason: string | undefined, cause: CloseCause): void {
     if (this.isClosed) return
-    const isShutdown = this.owner.lifecycle.isClosing
-    const byDefault = isShutdown && code === undefined ? this.settings.shutdown : { code: 1000, reason: '' }
-    const close = this.ending.sentClose = { code: code ?? byDefault.code, reason: reason ?? byDefault.reason }
-    this.#leaveOpen(isShutdown && cause !== 'handler-failed' ? 'shutdown' : cause, true)
-    if (this.socket.isPaused) this.socket.resume() // a paused socket would not see the peer's answer
-    ;(this.socket as ObservedSocket).closeUnobserved(close.code, close.reason)
+    const isShutdown = this._owner.lifecycle.isClosing
+    const byDefault = isShutdown && code === undefined ? this._settings.shutdown : { code: 1000, reason: '' }
+    try {
+      this.#leaveOpen(isShutdown && cause !== 'handler-failed' ? 'shutdown' : cause, true)
+    } finally { // a class of sockets of the application may throw when it sends
+      if (this.socket.isPaused) this.socket.resume() // a paused socket would not see the peer's answer
+      this.socket.close(code ?? byDefault.code, reason ?? byDefault.reason)
+    }
   }
 
   /** @internal Ends it without a close frame. */
   terminateWith (cause: CloseCause): void {
-    this.sender.flush() // the caller was told that it was sent
+    this._sender.flush() // the caller was told that it was sent
     this.#leaveOpen(cause)
-    ;(this.socket as ObservedSocket).terminateUnobserved()
+    this.socket.terminate()
   }
 
   get #isLeaving (): boolean {
@@ -322,12 +327,12 @@ export abstract class LiveConnection {
   #leaveOpen (cause: CloseCause, sendsWaiting = false): void {
     if (this.#isLeaving) return
     this.#state = 'closing'
-    this.ending.cause = cause
-    this.sender.end(sendsWaiting)
-    this.lazyPingPolicy?.stop()
-    this.keepAlive.stop()
-    this.queue.end()
-    this.inbound.transport.off('end', transportOnEnd)
+    this._ending.cause = cause
+    this._lazyPingPolicy?.stop()
+    this._keepAlive.stop()
+    this._queue.end()
+    this._inbound.transport.off('end', transportOnEnd)
+    this._sender.end(sendsWaiting)
   }
 
   get #isCompressed (): boolean {
@@ -336,24 +341,24 @@ export abstract class LiveConnection {
 
   /** Whether `ws` emits a message in a later turn of the event loop than the one that read it. */
   get #isEmittedLater (): boolean {
-    return this.#isCompressed || this.settings.server.allowSynchronousEvents === false
+    return this.#isCompressed || this._settings.server.allowSynchronousEvents === false
   }
 
   /** Whether messages go to listeners of the socket: something listens, as libraries do, and no receive was ever called. */
   get #isLeftToListeners (): boolean {
-    return this.reader === 'awaited' && this.socket.listenerCount('message') > this.#watchers
+    return this._reader === 'awaited' && this.socket.listenerCount('message') > this.#watchers
   }
 
   #giveQueueToListeners (): void {
-    while (this.#isLeftToListeners && this.queue.length > 0) {
-      const { bytes, isBinary } = this.queue.poll() as Message<this> // the queue is not empty
+    while (this.#isLeftToListeners && this._queue.length > 0) {
+      const { bytes, isBinary } = this._queue.poll() as Message<this> // the queue is not empty
       ;(this.socket as ObservedSocket).emitToListeners(bytes, isBinary)
     }
   }
 
   #discard (bytes: Buffer, reason: string): void {
     this.#discarded++
-    this.owner.dropped(this, 'in', reason, bytes.length)
+    this._owner.dropped(this, 'in', reason, bytes.length)
   }
 }
 

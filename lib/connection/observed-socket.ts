@@ -22,7 +22,7 @@ const BINARY_TYPES = new Set<unknown>(['nodebuffer', 'arraybuffer', 'fragments',
 
 export interface ObservedSocket extends WebSocket {
   observer: SocketObserver | undefined
-  /** What was gathered to be written. It goes out before `ws` writes anything. */
+  /** Has gathered something to be written, which goes out before `ws` writes anything. */
   gathered: { flush (): void } | undefined
   /** False: the next message to be sent is written at once, which sets this to true. True: messages are gathered into one write. */
   isBatching: boolean
@@ -32,10 +32,8 @@ export interface ObservedSocket extends WebSocket {
   sentBytes: number
   /** Emits a message to the listeners only, not to the observer. */
   emitToListeners (bytes: Buffer, isBinary: boolean): void
-  // The same as send(), close() and terminate(), for the observer itself, which then hears nothing of them
+  /** The same as send(), for messages of the observer itself, which then hears nothing of them. */
   sendUnobserved: WebSocket['send']
-  closeUnobserved (code: number, reason: string): void
-  terminateUnobserved (): void
 }
 
 /**
@@ -128,19 +126,11 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
       if (this.readyState !== this.OPEN) this.observer?.socketOnClosing(code ?? 1005, String(reason ?? ''))
     }
 
-    closeUnobserved (code: number, reason: string): void {
-      super.close(code, reason)
-    }
-
     override terminate (): void {
       const wasOpen = this.readyState === this.OPEN
       this.gathered?.flush()
       super.terminate()
       if (wasOpen) this.observer?.socketOnTerminating()
-    }
-
-    terminateUnobserved (): void {
-      super.terminate()
     }
   }
 

@@ -5,7 +5,7 @@ import { unmask, type Rest } from './unmask.js'
 
 /** The connection that reads the transport. */
 interface Owner {
-  readonly inbound: Inbound
+  readonly _inbound: Inbound
 }
 
 /** The messages of the connection that wait. */
@@ -68,9 +68,9 @@ interface Owned extends Duplex {
 }
 
 function transportOnData (this: Duplex, chunk: Buffer): void {
-  (this as Owned)[kOwner].inbound.read(chunk)
+  (this as Owned)[kOwner]._inbound.read(chunk)
 }
 
 function fedTransportOnData (this: Duplex, chunk: Buffer): void {
-  (this as Owned)[kOwner].inbound.readOnStart(chunk)
+  (this as Owned)[kOwner]._inbound.readOnStart(chunk)
 }

@@ -29,7 +29,7 @@ export interface OutboxSocket {
   isBatching: boolean
   sentMessages: number
   sentBytes: number
-  /** Is flushed before `ws` itself writes. */
+  /** Set while something is gathered. It is flushed before `ws` itself writes. */
   gathered: { flush (): void } | undefined
 }
 
@@ -56,7 +56,6 @@ export class Outbox implements SendTransport {
 
   constructor (socket: OutboxSocket, stream: Duplex) {
     this.#socket = socket
-    socket.gathered = this
     this.#stream = stream
     // Only a plain socket is certainly done with the memory once nothing waits in it. With TLS something waits after every write
     this.#isPlainSocket = stream.constructor === Socket
@@ -128,6 +127,7 @@ export class Outbox implements SendTransport {
     const size = this.#size
     if (size === 0) return
     this.#size = 0
+    this.#socket.gathered = undefined
     const frame = size > MAX_POOLED || this.#stream.writableLength === 0 ? this.#takeOnlyFrame() : undefined
     if (frame !== undefined) return this.#write(frame, onWritten)
     const memory = this.#memoryFor(size)
@@ -148,6 +148,7 @@ export class Outbox implements SendTransport {
     this.#payloadSizes ??= []
     this.#messages.push(data)
     this.#payloadSizes.push(payloadSize)
+    if (this.#size === 0) this.#socket.gathered = this
     this.#size += size
     if (this.#isScheduled) return
     this.#isScheduled = true

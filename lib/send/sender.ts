@@ -120,9 +120,12 @@ export class Sender {
 
   /** From here on nothing is taken. @param sendsWaiting messages that wait for their turn are handed over first, instead of being lost */
   end (sendsWaiting: boolean): void {
-    if (sendsWaiting) this.handOver()
-    else this.#giveUp()
-    this.#state = 'ended'
+    try {
+      if (sendsWaiting) this.handOver()
+    } finally {
+      this.#state = 'ended'
+      if (this.#queue !== undefined || this.#filler !== undefined) this.#giveUp()
+    }
   }
 
   #giveUp (): void {

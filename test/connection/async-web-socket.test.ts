@@ -112,9 +112,9 @@ t.test('an iterator that was not asked for a message does not receive', async (t
   const { connection, peer } = awaitedConnection()
   peer.send('waits')
   const iterator = connection[Symbol.asyncIterator]()
-  t.equal(connection.reader, 'awaited')
+  t.equal(connection._reader, 'awaited')
   t.match(await iterator.next(), { done: false, value: { isBinary: false, length: 5, sender: connection } })
-  t.equal(connection.reader, 'receiving')
+  t.equal(connection._reader, 'receiving')
 })
 
 t.test('receiveMessageAsync() waits as long as the call says, else as long as the settings say', async (t) => {
@@ -286,7 +286,7 @@ for (const [name, call, code = 'FST_WSA_INVALID_ARGUMENT'] of REFUSED) {
     peer.send('waits')
     await t.rejects(call(connection), { code })
     t.same(log, [])
-    t.same([connection.isClosed, connection.queue.length, connection.reader], [false, 1, 'awaited'])
+    t.same([connection.isClosed, connection._queue.length, connection._reader], [false, 1, 'awaited'])
     await turn()
     t.same(errors, [], 'a call that is awaited is not logged')
     call(connection)

@@ -9,8 +9,8 @@ function newKeepAlive (t: Test, settings: KeepAliveSettings | null = { interval:
   const log: string[] = []
   const peer = { inboundBytes: 0, isPaused: false, isHeard: false, lastPing: '' }
   const keepAlive = new KeepAlive({
-    inbound: { get bytesRead () { return peer.inboundBytes } },
-    queue: { readAhead: () => { log.push(`read ahead ${clock.now}`) } },
+    _inbound: { get bytesRead () { return peer.inboundBytes } },
+    _queue: { readAhead: () => { log.push(`read ahead ${clock.now}`) } },
     socket: {
       get isPaused () { return peer.isPaused },
       ping (payload) {

@@ -203,7 +203,7 @@ t.test('the end comes in order: state, timers, waiting calls, the app, closed, s
   peer.end()
   t.same(order, [['delete', true, true], ['abort', 'connection-lost']])
   await turn()
-  t.same(order.slice(2), [['send', false], ['ping', null], ['receive', null], ['closed', 'connection-lost']])
+  t.same(order.slice(2), [['ping', null], ['receive', null], ['send', false], ['closed', 'connection-lost']])
 })
 
 t.test('the app gets the traffic, and closeInfo what was neither received nor sent', async (t) => {
@@ -226,7 +226,7 @@ t.test('a connection that the app did not await leaves its messages to the liste
   const heard: string[] = []
   socket.on('message', (data) => heard.push(String(data)))
   peer.send('a')
-  t.same([heard, connection.queue.length, connection.isAwaited], [['a'], 0, false])
+  t.same([heard, connection._queue.length, connection.isAwaited], [['a'], 0, false])
   peer.end()
   t.match(log, [['delete', { unread: 0 }, { received: { messages: 1, bytes: 1 }, sent: NO_MESSAGES }]])
 })
@@ -242,7 +242,7 @@ t.test('messages that wait go to the listeners that the application adds before 
     t.same(heard, ['first a false', 'second a false', 'first b true', 'second b true'])
     peer.send('c')
     t.same(heard.slice(4), ['first c false', 'second c false'])
-    t.equal(connection.queue.length, 0)
+    t.equal(connection._queue.length, 0)
   })
   await t.test('before a message that comes in the same turn', async (t) => {
     const { socket, peer } = awaitedConnection()
@@ -262,7 +262,7 @@ t.test('messages that wait go to the listeners that the application adds before 
     t.equal((await connection.receiveMessageAsync())?.getString(), 'a')
     await turn()
     t.same(heard, [])
-    t.equal(connection.queue.length, 1)
+    t.equal(connection._queue.length, 1)
   })
   await t.test('not to a listener that was there before, such as that of a monitor', async (t) => {
     const { connection, socket, peer } = fakeConnection()
@@ -281,7 +281,7 @@ t.test('an event that the application emits by hand changes nothing', async (t) 
   socket.emit('message', 'no Buffer', false)
   socket.emit('pong', 'no Buffer')
   socket.emit('close', 1000, Buffer.alloc(0))
-  t.same([connection.isClosed, connection.closeInfo, connection.queue.length], [false, null, 0])
+  t.same([connection.isClosed, connection.closeInfo, connection._queue.length], [false, null, 0])
   t.same(log, [])
 })
 
@@ -550,7 +550,7 @@ t.test('isEndedBy() knows what a handler throws because signal has aborted', asy
 t.test('startReceiving() again changes nothing', async (t) => {
   const { connection } = awaitedConnection()
   connection.tryReceive()
-  t.equal(connection.reader, 'receiving')
+  t.equal(connection._reader, 'receiving')
   connection.startReceiving()
-  t.equal(connection.reader, 'receiving')
+  t.equal(connection._reader, 'receiving')
 })

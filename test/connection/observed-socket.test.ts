@@ -92,14 +92,6 @@ t.test("sendUnobserved() sends and counts the observer's own messages, and does 
   t.match(socket, { sentMessages: 1, sentBytes: 3 })
 })
 
-t.test('closeUnobserved() and terminateUnobserved() do not tell the observer', async (t) => {
-  const { socket, log } = newSocket()
-  socket.closeUnobserved(4000, 'own')
-  t.same(log, [['close', 4000, 'own']])
-  socket.terminateUnobserved()
-  t.same(log, [['close', 4000, 'own'], ['terminate']])
-})
-
 t.test('before a ping or a pong what was gathered is written', async (t) => {
   const { socket, log } = newSocket()
   socket.ping('a')

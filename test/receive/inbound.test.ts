@@ -29,10 +29,10 @@ function newInbound ({ isReadLater = false, canBeFed = true, length = 0 }: Situa
   })
   const socket = { isPaused: false, ...(canBeFed && { _receiver: receiver }) } as unknown as WebSocket // nothing else of it is used
   const queue = { length, readOnStart: note('queue') }
-  const owner = {} as { inbound: Inbound }
-  owner.inbound = new Inbound(owner, queue, socket, transport, isReadLater)
+  const owner = {} as { _inbound: Inbound }
+  owner._inbound = new Inbound(owner, queue, socket, transport, isReadLater)
   transport.on('data', note('later listener'))
-  return { inbound: owner.inbound, owner, transport, queue, wsOnData, log, read: (chunk: Buffer) => transport.emit('data', chunk) }
+  return { inbound: owner._inbound, owner, transport, queue, wsOnData, log, read: (chunk: Buffer) => transport.emit('data', chunk) }
 }
 
 const PAYLOAD = 'a payload that is long enough to be unmasked here'
@@ -118,6 +118,6 @@ t.test('bytesRead is what the transport has counted, if it counts', async (t) =>
   t.match(inbound, { isCounted: true, bytesRead: 5 })
   const { bytesRead, ...uncounted } = transport
   t.equal(bytesRead, 5)
-  const silent = new Inbound({ inbound }, { length: 0, readOnStart () {} }, {} as WebSocket, Object.assign(new Duplex(), uncounted), false)
+  const silent = new Inbound({ _inbound: inbound }, { length: 0, readOnStart () {} }, {} as WebSocket, Object.assign(new Duplex(), uncounted), false)
   t.match(silent, { isCounted: false, bytesRead: 0 })
 })

@@ -7,7 +7,7 @@ import { fakeClock } from '../fixtures/fake-clock.js'
 function newSender ({ highWaterMark = 10, maxBufferedBytes = 10_000, messageCost = 0 } = {}) {
   const sent: (string | Buffer)[] = []
   const compressed: boolean[] = []
-  const state = { isOpen: true }
+  const state = { isOpen: true, throws: false }
   let bufferedAmount = 0
   let callbacks: (() => void)[] = []
   const sender = new Sender({
@@ -16,6 +16,7 @@ function newSender ({ highWaterMark = 10, maxBufferedBytes = 10_000, messageCost
     get isOpen () { return state.isOpen },
     messageCost,
     sendBatch (batch, onFlushed) {
+      if (state.throws) throw new Error('no room')
       const { compress } = batch
       const messages = [...readFrames(batch.take())]
       messages.forEach((data, i) => this.send(data, data.length, compress, i === messages.length - 1 ? onFlushed : undefined))
@@ -129,6 +130,15 @@ t.test('end(true) hands over what waits, and loses nothing', async (t) => {
   t.same(await Promise.all(calls), [true, true, true])
   t.equal(sender.lost, 0)
   t.same(sent, ['a'.repeat(10), 'b', 'c'])
+})
+
+t.test('end(true) settles every call, though the transport throws', async (t) => {
+  const { sender, state } = newSender()
+  const calls = ['a'.repeat(10), 'b', 'c'].map((data) => sender.send(data, {}))
+  state.throws = true
+  t.throws(() => sender.end(true), /no room/)
+  t.same(await Promise.all(calls), [true, false, false])
+  t.equal(await sender.send('late'), false)
 })
 
 t.test('a message is not sent once the socket is not open, though the sender has not ended', async (t) => {

@@ -343,7 +343,7 @@ t.test('receiveTimeout is the default of a receive, and Infinity switches it off
     t.equal((await received)?.getString(), 'late')
   })
   const port = await listen(app)
-  const clock = fakeClock(t)
+  const clock = fakeClock(t, ['setTimeout', 'clearTimeout']) // not the intervals of the keep-alive
   const client = await openRaw(t, port, '/')
   await isReceiving.promise
   clock.tick(20)

@@ -146,8 +146,19 @@ interface NginxOptions {
   location?: string
 }
 
-/** An nginx before an app, which the test ends. Its files are its own. */
-async function startNginx (t: Test, appPort: number, { isTls = false, location = '' }: NginxOptions = {}): Promise<{ origin: string }> {
+/** An nginx before an app, which the test ends. Another program may take the free port before nginx does: then it gets another one. */
+async function startNginx (t: Test, appPort: number, options: NginxOptions = {}): Promise<{ origin: string }> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await startNginxOnce(t, appPort, options)
+    } catch (error) {
+      if (tries === 5 || !(error as Error).message.includes('Address already in use')) throw error
+    }
+  }
+}
+
+/** Its files are its own. */
+async function startNginxOnce (t: Test, appPort: number, { isTls = false, location = '' }: NginxOptions): Promise<{ origin: string }> {
   if (nginx === undefined) throw new Error('no nginx was found')
   const prefix = await mkdtemp(join(tmpdir(), 'nginx-'))
   t.teardown(() => rm(prefix, { recursive: true }))
