@@ -33,10 +33,17 @@ function succeeds (act: () => void): boolean {
 function readable (error: unknown): Record<string, string> {
   const read: Record<string, string> = Object.create(null)
   for (const name of ['name', 'message', 'code', 'stack']) {
-    succeeds(() => {
-      const value = (error as Record<string, unknown>)[name]
-      if (typeof value === 'string') read[name] = value.slice(0, MAX_LENGTH)
-    })
+    const value = readForeign(error, name)
+    if (typeof value === 'string') read[name] = value.slice(0, MAX_LENGTH)
   }
   return read
+}
+
+/** A property of an error that is not ours, or `undefined` if reading it throws. */
+export function readForeign (error: unknown, name: string): unknown {
+  try {
+    return (error as Record<string, unknown> | null | undefined)?.[name]
+  } catch {
+    return undefined
+  }
 }

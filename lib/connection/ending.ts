@@ -1,4 +1,5 @@
 import type { CloseCause, CloseInfo } from '../base/close.js'
+import { readForeign } from '../base/log.js'
 
 /** The reason of `ws.signal`. */
 class ConnectionEndedError extends Error {
@@ -44,7 +45,7 @@ export class Ending {
   /** Whether something was thrown only because `signal` has aborted. */
   isReasonOf (thrown: unknown): boolean {
     const reason: unknown = this.#aborter?.signal.reason
-    return reason !== undefined && (thrown === reason || read(thrown, 'cause') === reason)
+    return reason !== undefined && (thrown === reason || readForeign(thrown, 'cause') === reason)
   }
 
   /**
@@ -62,7 +63,7 @@ export class Ending {
       this.sentClose = { code, reason }
     }
     // In newer versions of Node.js a write that is under way when we terminate the connection ourselves fails with ECANCELED
-    if (broken !== null && read(broken, 'code') !== 'ECANCELED') this.error ??= broken
+    if (broken !== null && readForeign(broken, 'code') !== 'ECANCELED') this.error ??= broken
     const shown = hasPeerClosed ? undefined : this.sentClose
     const info: CloseInfo & { error?: Error } = {
       code: shown?.code ?? code,
@@ -81,14 +82,5 @@ export class Ending {
   announce (info: CloseInfo): void {
     this.#resolveClosed?.(info)
     this.#aborter?.abort(new ConnectionEndedError(info))
-  }
-}
-
-/** Reads an error that is not ours, which may throw. */
-function read (error: unknown, name: 'cause' | 'code'): unknown {
-  try {
-    return (error as NodeJS.ErrnoException | null | undefined)?.[name]
-  } catch {
-    return undefined
   }
 }

@@ -7,6 +7,7 @@ import type { Lifecycle } from '../app/lifecycle.js'
 import { codeOf, debug } from '../base/debug.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { errors } from '../base/errors.js'
+import { readForeign } from '../base/log.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
 import type { ConnectionParts } from '../connection/live-connection.js'
 import type { ObservedSocket } from '../connection/observed-socket.js'
@@ -127,7 +128,7 @@ export class UpgradeAttempt implements ExchangeOwner {
   /** Whether an error only says that the client left, or that we have ended it. That was logged when it happened. */
   isEndedBy (error: unknown): boolean {
     return error instanceof errors.FST_WSA_CLIENT_GONE ||
-      (this.isEnded && codeOf(error) === this.#endError().code)
+      (this.isEnded && readForeign(error, 'code') === this.#endError().code)
   }
 
   /** Accepts it. When the options are refused, the handler may call it again with others. */

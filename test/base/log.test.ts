@@ -1,6 +1,6 @@
 import Fastify, { type FastifyBaseLogger } from 'fastify'
 import t from 'tap'
-import { logForeign } from '../../lib/base/log.js'
+import { logForeign, readForeign } from '../../lib/base/log.js'
 import { captureLog } from '../fixtures/log.js'
 import { oddThrows } from '../fixtures/odd-throws.js'
 
@@ -42,4 +42,14 @@ t.test('logForeign() never throws, whatever is logged and whatever the logger do
   for (const [what, make] of Object.entries(oddThrows)) t.equal(lineOf(make()).length, 1, what)
   const broken = { error () { throw new Error('no') } } as unknown as FastifyBaseLogger
   t.doesNotThrow(() => logForeign(broken, 'error', { err: new Error('odd') }))
+})
+
+t.test('readForeign() gives a property, or undefined where there is none or reading it throws', async (t) => {
+  const cause = new Error('the cause')
+  t.equal(readForeign(new Error('odd', { cause }), 'cause'), cause)
+  for (const value of [undefined, null, 1, 'text', {}]) t.equal(readForeign(value, 'code'), undefined)
+  t.equal(readForeign({ get code () { throw new Error('no') } }, 'code'), undefined)
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  t.equal(readForeign(proxy, 'code'), undefined)
 })

@@ -143,7 +143,9 @@ t.test('isEndedBy() is true for what only says that the client left, or that we 
   t.equal(attempt.isEndedBy(Object.assign(new Error(), { code: 'FST_WSA_APP_CLOSING' })), false)
   attempt.refuse()
   await accept().catch((error: unknown) => t.equal(attempt.isEndedBy(error), true))
-  for (const error of [new Error('other'), null, undefined, 5]) t.equal(attempt.isEndedBy(error), false)
+  const namesake = Object.assign(new Error('other'), { name: 'FST_WSA_APP_CLOSING' })
+  const unreadable = { get code () { throw new Error('no') } }
+  for (const error of [new Error('other'), namesake, unreadable, null, undefined, 5]) t.equal(attempt.isEndedBy(error), false)
   socket.destroy()
   const gone = start(t)
   gone.socket.destroy()
