@@ -84,7 +84,7 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
   receiveMessageAsync (options: CancelOptions = NO_OPTIONS): Promise<WebSocketMessage | null> {
     try {
       if (options !== NO_OPTIONS) assertCancelOptions(options)
-      if (this._reader === 'awaited') this._reader = 'receiving'
+      noteReceive(this)
       return this._queue.receive(options.timeout ?? this._settings.receiveTimeout, options.signal)
     } catch (error) {
       return refuse(this, error)
@@ -96,7 +96,7 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
    * loop is fastest as `ws.tryReceive() ?? await ws.receiveMessageAsync()`. Calls that wait are served before it.
    */
   tryReceive (): WebSocketMessage | null {
-    if (this._reader === 'awaited') this._reader = 'receiving'
+    noteReceive(this)
     return this._queue.poll()
   }
 
@@ -104,7 +104,7 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
   [Symbol.asyncIterator] (): AsyncIterator<WebSocketMessage, undefined> {
     return {
       next: () => {
-        if (this._reader === 'awaited') this._reader = 'receiving'
+        noteReceive(this)
         return this._queue.next()
       }
     }
@@ -206,6 +206,11 @@ export class AsyncWebSocket extends LiveConnection implements AsyncIterable<WebS
     // While an error passes through here nothing shows it. The handler's rejection comes before the next turn of the event loop
     setImmediate(() => this.closeWith(undefined, undefined, 'local'))
   }
+}
+
+/** From the first receive on, messages go to receives, whoever listens to the socket. */
+function noteReceive (connection: AsyncWebSocket): void {
+  if (connection._reader === 'awaited') connection._reader = 'receiving'
 }
 
 /** Rejects a call with the mistake of its caller. A test's client has no logger: there an unhandled rejection fails the test, as it should. */

@@ -79,9 +79,7 @@ export class Outbox implements SendTransport {
   }
 
   offer (data: string | Buffer, size: number, compress: boolean, room: number): boolean {
-    const { readyState, bufferedAmount } = this.#socket
-    const cost = bufferedAmount === 0 ? this.#size : bufferedAmount + this.#size + this.#waitingWrites * WRITE_COST
-    if (readyState !== OPEN || cost + size >= room) return false
+    if (!this.isOpen || this.cost + size >= room) return false
     this.send(data, size, compress)
     return true
   }
