@@ -43,7 +43,6 @@ export interface PublishOptions {
 /** The settings that the collection uses. */
 export interface CollectionSettings {
   readonly keepAlive: Pick<KeepAliveSettings, 'interval'> | null
-  readonly duplicateIdentifier: 'replace' | 'reject'
   readonly pubsub: PubSub | null
   readonly sendLimits: Pick<SendLimits, 'maxBufferedBytes'>
 }

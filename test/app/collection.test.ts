@@ -11,7 +11,7 @@ import type { Publication } from '../../lib/send/frame.js'
 import { captureLog, messagesOf } from '../fixtures/log.js'
 import { ManualEmitter } from '../topics/manual-emitter.js'
 
-const SETTINGS: CollectionSettings = { keepAlive: null, duplicateIdentifier: 'replace', pubsub: null, sendLimits: { maxBufferedBytes: 1000 } }
+const SETTINGS: CollectionSettings = { keepAlive: null, pubsub: null, sendLimits: { maxBufferedBytes: 1000 } }
 
 const CLOSE_INFO: CloseInfo = { code: 1000, reason: '', wasClean: true, cause: 'peer', unread: 0, unsent: 0 }
 
