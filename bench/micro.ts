@@ -3,6 +3,7 @@ import Fastify from 'fastify'
 import { bench, do_not_optimize as keep, group, run } from 'mitata'
 import websocketAsync from '../index.js'
 import { writeFrame } from '../lib/send/frame.js'
+import { Message } from '../lib/receive/message.js'
 import { receiveLimits } from '../lib/receive/receive-limits.js'
 import { ReceiveQueue } from '../lib/receive/receive-queue.js'
 import { Sender, type SendTransport } from '../lib/send/sender.js'
@@ -12,11 +13,11 @@ const MESSAGE = 'x'.repeat(125)
 const WIDE = 'ü'.repeat(62) + 'u'
 const LIMITS = receiveLimits({ messages: 64, bytes: 1024 * 1024 }, 1024 * 1024)
 
-const newQueue = () => new ReceiveQueue<{ readonly length: number, bytes: Buffer }>(LIMITS, { pauseReading: () => {}, resumeReading: () => {}, receiveOnEnd: () => {} })
+const newQueue = () => new ReceiveQueue<Message<null>>(LIMITS, { pauseReading: () => {}, resumeReading: () => {}, receiveOnEnd: () => {} })
 
 group('receive queue', () => {
   const queue = newQueue()
-  const message = { length: 125, bytes: Buffer.alloc(125) }
+  const message = new Message(Buffer.alloc(125), 0, 125, false, true, null)
 
   bench('a message that is already queued', async () => {
     queue.push(message)

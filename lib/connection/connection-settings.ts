@@ -1,4 +1,5 @@
 import type { CloseInfo } from '../base/close.js'
+import type { FrameLimits } from '../receive/frame-reader.js'
 import type { ReceiveLimits } from '../receive/receive-limits.js'
 import type { SendLimits } from '../send/sender.js'
 import type { KeepAliveSettings } from './keep-alive.js'
@@ -13,7 +14,7 @@ export interface ConnectionSettings {
   /** The close frame while the app closes. */
   readonly shutdown: Pick<CloseInfo, 'code' | 'reason'>
   /** Options of the `ws` server. */
-  readonly server: {
+  readonly server: FrameLimits & {
     readonly closeTimeout: number
     readonly allowSynchronousEvents?: boolean | undefined
     readonly WebSocket?: unknown

@@ -103,8 +103,7 @@ export abstract class LiveConnection {
     const { receiveLimits, sendLimits, keepAlive, server } = settings
     this._queue = new ReceiveQueue(receiveLimits, this)
     this._sender = new Sender(sendTransport(socket, transport, this.#isCompressed || server.WebSocket !== undefined), sendLimits)
-    this._inbound = new Inbound(this, this._queue, socket, transport, this.#isEmittedLater)
-    transport.prependListener('end', transportOnEnd) // before ws, which ends our side then
+    this._inbound = new Inbound(this, transport, this.#isEmittedLater ? null : server)
     this._keepAlive = new KeepAlive(this, this._inbound.isCounted ? keepAlive : null, owner.wheel)
     socket.observer = this
     this._keepAlive.start()
@@ -126,22 +125,44 @@ export abstract class LiveConnection {
     return this.#lazyEnding
   }
 
-  // What the socket reports
+  get #socket (): ObservedSocket {
+    return this.socket as ObservedSocket // it was constructed with one
+  }
+
+  // What comes in
+
+  /** @internal Messages that were read, whoever got them. */
+  get receivedMessages (): number {
+    return this.#socket.receivedMessages
+  }
 
   /** @internal */
+  messageOnRead (chunk: Buffer, start: number, end: number, isBinary: boolean, isAscii: boolean): void {
+    const socket = this.#socket
+    if (socket.isEmitReplaced) {
+      socket.emit('message', chunk.subarray(start, end), isBinary)
+      return
+    }
+    socket.receivedMessages++
+    socket.receivedBytes += end - start
+    const message = new Message<this>(chunk, start, end, isBinary, isAscii, this)
+    if (this._reader !== 'listeners') this.#receive(message)
+    if (socket.listenerCount('message') > 0) socket.emitToListeners(message.bytes, isBinary)
+  }
+
+  /** @internal The answer to a message that came alone is written at once; the answers to several are gathered into one write. */
+  chunkOnRead (): void {
+    this.#socket.isBatching = this._queue.length > 0
+  }
+
+  /** @internal A message that `ws` emits. */
   socketOnMessage (bytes: Buffer, isBinary: boolean): void {
     if (this._reader === 'listeners') return
-    if (this.#isLeftToListeners) return this.#giveQueueToListeners() // they get this message next
-    if (this.#state !== 'open') return this.#discard(bytes, 'closing')
-    if (this._lazyPingPolicy?.isEcho(bytes, isBinary) === true) return
-    const outcome = this._queue.push(new Message<this>(bytes, isBinary, this))
-    if (outcome === 'refused') {
-      this.#discard(bytes, 'receive-overflow')
-      this.closeWith(1008, 'too many messages', 'receive-overflow')
-    }
-    // The answer to a message that came alone is written at once; the answers to several are gathered into one write
-    ;(this.socket as ObservedSocket).isBatching = outcome !== 'given' // it was constructed with an observed socket
+    this.#receive(new Message<this>(bytes, 0, bytes.length, isBinary, this._inbound.isAscii, this))
+    this.chunkOnRead()
   }
+
+  // What the socket reports
 
   /** @internal */
   socketOnPong (payload: Buffer): void {
@@ -161,10 +182,7 @@ export abstract class LiveConnection {
   /** @internal */
   socketOnClosing (code: number, reason: string): void {
     this._ending.sentClose = { code, reason }
-    const { transport, wsOnData } = this._inbound
-    // ws takes its listener off before it answers a close frame, so a missing listener means that the peer closed first
-    const isAnswer = wsOnData !== undefined && !transport.listeners('data').some((listener) => listener === wsOnData)
-    this.#leaveOpen(isAnswer ? 'peer' : 'local')
+    this.#leaveOpen(this._inbound.hasConcluded ? 'peer' : 'local')
   }
 
   /** @internal */
@@ -184,7 +202,7 @@ export abstract class LiveConnection {
     if (this.#state === 'closed') return // a second 'close' is one that the application emits by hand
     this.#leaveOpen('connection-lost')
     this.#state = 'closed'
-    const { receivedMessages, receivedBytes, sentMessages, sentBytes } = this.socket as ObservedSocket
+    const { receivedMessages, receivedBytes, sentMessages, sentBytes } = this.#socket
     const traffic: Traffic = {
       received: { messages: receivedMessages, bytes: receivedBytes },
       sent: { messages: sentMessages, bytes: sentBytes, dropped: this.#dropped }
@@ -331,7 +349,6 @@ export abstract class LiveConnection {
     this._lazyPingPolicy?.stop()
     this._keepAlive.stop()
     this._queue.end()
-    this._inbound.transport.off('end', transportOnEnd)
     this._sender.end(sendsWaiting)
   }
 
@@ -352,18 +369,23 @@ export abstract class LiveConnection {
   #giveQueueToListeners (): void {
     while (this.#isLeftToListeners && this._queue.length > 0) {
       const { bytes, isBinary } = this._queue.poll() as Message<this> // the queue is not empty
-      ;(this.socket as ObservedSocket).emitToListeners(bytes, isBinary)
+      this.#socket.emitToListeners(bytes, isBinary)
     }
   }
 
-  #discard (bytes: Buffer, reason: string): void {
-    this.#discarded++
-    this._owner.dropped(this, 'in', reason, bytes.length)
+  #receive (message: Message<this>): void {
+    if (this.#isLeftToListeners) return this.#giveQueueToListeners() // they get this message next
+    if (this.#state !== 'open') return this.#discard(message, 'closing')
+    if (this._lazyPingPolicy?.isEcho(message.bytes, message.isBinary) === true) return
+    if (this._queue.push(message)) return
+    this.#discard(message, 'receive-overflow')
+    this.closeWith(1008, 'too many messages', 'receive-overflow')
   }
-}
 
-function transportOnEnd (this: Duplex): void {
-  connectionOf(this).transportOnEnd()
+  #discard ({ length }: Message<this>, reason: string): void {
+    this.#discarded++
+    this._owner.dropped(this, 'in', reason, length)
+  }
 }
 
 function transportOnResume (this: Duplex): void {

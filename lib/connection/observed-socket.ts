@@ -30,6 +30,8 @@ export interface ObservedSocket extends WebSocket {
   receivedBytes: number
   sentMessages: number
   sentBytes: number
+  /** Whether the application has put a function of its own in the place of `emit()`. */
+  readonly isEmitReplaced: boolean
   /** Emits a message to the listeners only, not to the observer. */
   emitToListeners (bytes: Buffer, isBinary: boolean): void
   /** The same as send(), for messages of the observer itself, which then hears nothing of them. */
@@ -51,6 +53,10 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
     sentMessages = 0
     sentBytes = 0
     binaryTypeOfListeners: BinaryType = 'nodebuffer'
+
+    get isEmitReplaced (): boolean {
+      return this.emit !== ObservedWebSocket.prototype.emit
+    }
 
     override emit (name: string | symbol, ...args: any[]): boolean {
       const { observer } = this

@@ -1,6 +1,10 @@
 import { Writable, type Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
-import { firstFrame, unmask, type Rest } from './unmask.js'
+import { CUT, headerSize, MASKED, MAX_HEADER, payloadSize } from './frame-header.js'
+import { MIN_WORDS, readMask, unmask } from './mask.js'
+
+/** How a read begins: with this many more bytes of a frame that began before, or with the rest of a header that began with these bytes. */
+type Rest = number | Buffer
 
 type OnData = (this: Duplex, chunk: Buffer) => void
 
@@ -78,7 +82,7 @@ class FrameFeed {
     const end = firstFrame(bytes, this.#rest)
     const isCut = typeof end !== 'number' || end > bytes.length
     const frame = isCut ? bytes : bytes.subarray(0, end)
-    unmask(frame, this.#rest)
+    if (!isCut && this.#rest === 0) unmaskFrame(frame)
     this.#rest = typeof end === 'number' ? end - frame.length : end
     this.#receiver.write(frame, this.#onThrough)
     return frame.length
@@ -99,4 +103,29 @@ class FrameFeed {
     this.#isHolding = false
     this.#transport.resume()
   }
+}
+
+/**
+ * Finds the end of the first frame in a read, which may have begun in the read before.
+ * @param rest how the read begins
+ * @returns where the frame ends, which may be beyond the read; or the beginning of its header, if the read ends within that
+ */
+function firstFrame (chunk: Buffer, rest: Rest): Rest {
+  if (typeof rest === 'number') return rest > 0 ? rest : endOfFrame(chunk)
+  const end = endOfFrame(Buffer.concat([rest, chunk.subarray(0, MAX_HEADER)]))
+  return typeof end === 'number' ? end - rest.length : end
+}
+
+function endOfFrame (bytes: Buffer): Rest {
+  const size = headerSize(bytes, 0)
+  return size === CUT ? Buffer.from(bytes) : size + payloadSize(bytes, 0)
+}
+
+/** Takes the mask off a large frame, because `ws` would do it byte by byte. The frame gets a mask of zeros, with which `ws` has no work. */
+function unmaskFrame (frame: Buffer): void {
+  const size = payloadSize(frame, 0)
+  if (size < MIN_WORDS || frame[1]! < MASKED) return
+  const start = frame.length - size
+  unmask(frame, start, frame.length, readMask(frame, start - 4))
+  frame.fill(0, start - 4, start)
 }

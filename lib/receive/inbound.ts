@@ -1,41 +1,64 @@
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { feedFrames } from './frame-feed.js'
-import { unmask, type Rest } from './unmask.js'
+import { FrameReader, type FrameLimits, type FrameSink } from './frame-reader.js'
+import { standInMaker, type Listener } from './stand-in.js'
 
 /** The connection that reads the transport. */
 interface Owner {
   readonly _inbound: Inbound
+  readonly _queue: Queue
+  readonly socket: WebSocket
+  /** Messages that were read, whoever got them. */
+  readonly receivedMessages: number
+  /** Whether messages go to receives. */
+  readonly isAwaited: boolean
+  /** Gets a message, which is a part of a chunk. */
+  messageOnRead (chunk: Buffer, start: number, end: number, isBinary: boolean, isAscii: boolean): void
+  /** The messages of a chunk were given. */
+  chunkOnRead (): void
+  transportOnEnd (): void
 }
 
 /** The messages of the connection that wait. */
 interface Queue {
   readonly length: number
+  /** Whether a receive waits for a message. */
+  readonly isWaitedFor: boolean
   readOnStart (chunk: Buffer): void
 }
 
 /**
- * The one place where the bytes of a connection come in: takes the masks off each read and leaves it to `ws`, which parses it and
- * emits the messages.
+ * The one place where the bytes of a connection come in. It stands in front of `ws`: messages that it can read go straight to the
+ * connection, everything else goes on to `ws`.
  */
-export class Inbound {
+export class Inbound implements FrameSink {
   readonly transport: Duplex
-  readonly #queue: Queue
-  /** The listener with which `ws` reads. `ws` takes it off when it has read a close frame, before it answers, so its absence shows who closed. */
-  readonly wsOnData: unknown
-  #rest: Rest = 0 // what the last read has left of its last frame
+  /** Whether the message that `ws` emits now is known to be ASCII. */
+  isAscii = false
+  readonly #owner: Owner
+  readonly #wsOnData: Listener | undefined
+  readonly #reader: FrameReader | undefined // where ws reads by itself, there is none
+  #held: Buffer | undefined // bytes that wait until the handler had its turn
 
   /**
    * Must be called in the turn of the event loop in which `ws` took the transport.
-   * @param isReadLater `ws` does not emit a message at once, as under compression
+   * @param limits `null`: `ws` emits messages in a later turn of the event loop than the one that read them, as under compression
    */
-  constructor (owner: Owner, queue: Queue, socket: WebSocket, transport: Duplex, isReadLater: boolean) {
+  constructor (owner: Owner, transport: Duplex, limits: FrameLimits | null) {
     this.transport = transport
-    this.#queue = queue
+    this.#owner = owner
     ;(transport as Owned)[kOwner] = owner
-    this.wsOnData = transport.listeners('data').at(-1) // ws has just added it
-    const isFed = isReadLater && feedFrames(socket, transport)
-    transport.prependListener('data', isFed ? fedTransportOnData : transportOnData) // before ws, so the masks are off when it parses
+    this.#wsOnData = transport.listeners('data').at(-1) as Listener | undefined // ws has just added it
+    if (limits === null) feedFrames(owner.socket, transport)
+    if (limits === null || isClient(owner.socket) || this.#wsOnData === undefined) {
+      transport.prependListener('data', transportOnUnreadData)
+    } else {
+      this.#reader = new FrameReader(this, limits)
+      readInsteadOfWs(transport, 'data')
+      finishBeforeWs(transport, 'close')
+    }
+    endBeforeWs(transport, 'end')
   }
 
   /** Whether the transport counts its bytes. The one of `injectWS` does not, so nothing tells whether its peer is alive. */
@@ -48,17 +71,88 @@ export class Inbound {
     return (this.transport as { bytesRead?: number }).bytesRead ?? 0
   }
 
-  /** @internal Called for each read. */
-  read (chunk: Buffer): void {
-    this.readOnStart(chunk)
-    this.#rest = unmask(chunk, this.#rest)
+  /** Whether `ws` reads no more: after a close frame, and after a violation of the protocol, it takes its listener off before it answers. */
+  get hasConcluded (): boolean {
+    return this.#wsOnData !== undefined && !this.transport.listeners('data').includes(this.#wsOnData)
   }
 
   /** @internal */
+  get isAwaited (): boolean {
+    return this.#owner.isAwaited
+  }
+
+  /** @internal */
+  get isBehind (): boolean {
+    return this.#owner.isAwaited && !this.#owner._queue.isWaitedFor
+  }
+
+  /** @internal */
+  take (chunk: Buffer, start: number, end: number, isBinary: boolean, isAscii: boolean): void {
+    this.#owner.messageOnRead(chunk, start, end, isBinary, isAscii)
+  }
+
+  /** @internal */
+  pass (bytes: Buffer, isAscii: boolean): boolean {
+    const { receivedMessages } = this.#owner
+    this.isAscii = isAscii
+    this.#wsOnData?.call(this.transport, bytes)
+    this.isAscii = false
+    return this.#owner.receivedMessages > receivedMessages
+  }
+
+  /** @internal Called for each read. */
+  read (chunk: Buffer): void {
+    if (this.#held === undefined) this.#readFrames(chunk, false)
+    else this.#held = Buffer.concat([this.#held, chunk]) // somebody has resumed the transport
+  }
+
+  /** @internal Called for each read where there is no reader. */
   readOnStart (chunk: Buffer): void {
-    if (this.#queue.length > 0) this.#queue.readOnStart(chunk)
+    const { _queue: queue } = this.#owner
+    if (queue.length > 0) queue.readOnStart(chunk)
+  }
+
+  #readFrames (chunk: Buffer, hasWaited: boolean): void {
+    this.readOnStart(chunk)
+    const end = (this.#reader as FrameReader).read(chunk, hasWaited) // without a reader nobody calls this
+    this.#owner.chunkOnRead()
+    if (end < chunk.length) this.#hold(chunk.subarray(end))
+  }
+
+  /** Stops reading for a turn of the event loop, so that the handler can answer what it was given before `ws` ends the connection. */
+  #hold (bytes: Buffer): void {
+    this.#held = bytes
+    this.transport.pause()
+    setImmediate(goOn, this)
+  }
+
+  /** @internal */
+  goOn (): void {
+    const held = this.#held
+    if (held === undefined) return // the transport has closed
+    this.#held = undefined
+    this.#readFrames(held, true)
+    if (this.#held === undefined && !this.#owner.socket.isPaused) this.transport.resume()
+  }
+
+  /** @internal The transport has ended, so nothing waits any longer: reads what was held, and what a paused transport still has. */
+  finish (): void {
+    if (this.#reader === undefined || this.hasConcluded) return
+    const rest: Buffer | null = this.transport.read()
+    let held = Buffer.concat([this.#held ?? NO_BYTES, rest ?? NO_BYTES])
+    this.#held = undefined
+    while (held.length > 0) held = held.subarray(this.#reader.read(held, true))
+  }
+
+  /** @internal */
+  transportOnEnd (wsOnEnd: Listener): void {
+    this.finish()
+    this.#owner.transportOnEnd()
+    wsOnEnd.call(this.transport)
   }
 }
+
+const NO_BYTES = Buffer.alloc(0)
 
 /** On a transport: the connection that reads it. All connections share their listeners, because listeners of its own would add a quarter to the memory of an idle one. */
 export const kOwner = Symbol('fastify-websocket-async.owner')
@@ -67,10 +161,32 @@ interface Owned extends Duplex {
   [kOwner]: Owner
 }
 
-function transportOnData (this: Duplex, chunk: Buffer): void {
-  (this as Owned)[kOwner]._inbound.read(chunk)
+function inboundOf (transport: Duplex): Inbound {
+  return (transport as Owned)[kOwner]._inbound // only an inbound adds the listeners below
 }
 
-function fedTransportOnData (this: Duplex, chunk: Buffer): void {
-  (this as Owned)[kOwner]._inbound.readOnStart(chunk)
+function transportOnUnreadData (this: Duplex, chunk: Buffer): void {
+  inboundOf(this).readOnStart(chunk)
+}
+
+const readInsteadOfWs = standInMaker(() => function transportOnData (this: Duplex, chunk: Buffer) {
+  inboundOf(this).read(chunk)
+})
+
+const finishBeforeWs = standInMaker((wsOnClose) => function transportOnClose (this: Duplex, ...args: unknown[]) {
+  inboundOf(this).finish()
+  wsOnClose.apply(this, args)
+})
+
+const endBeforeWs = standInMaker((wsOnEnd) => function transportOnEnd (this: Duplex) {
+  inboundOf(this).transportOnEnd(wsOnEnd)
+})
+
+function goOn (inbound: Inbound): void {
+  inbound.goOn()
+}
+
+/** A server's frames are not masked, so there is nothing to gain for a client. */
+function isClient ({ url }: WebSocket): boolean {
+  return url !== undefined
 }

@@ -1,22 +1,38 @@
 /** One message as it came. Its bytes are decoded only when somebody asks for a string. */
 export class Message<Sender> {
-  /** The payload. It may be a view of memory that other messages share: copy it if you keep it for long. */
-  readonly bytes: Buffer
+  #memory: Buffer // the payload is a part of it
+  #start: number
+  #end: number
+  readonly #isAscii: boolean // known to be
   /** True for a binary message, false for a text message (RFC 6455, section 5.6). */
   readonly isBinary: boolean
   /** The connection on which the message came. */
   readonly sender: Sender
 
   /** @internal */
-  constructor (bytes: Buffer, isBinary: boolean, sender: Sender) {
-    this.bytes = bytes
+  constructor (memory: Buffer, start: number, end: number, isBinary: boolean, isAscii: boolean, sender: Sender) {
+    this.#memory = memory
+    this.#start = start
+    this.#end = end
+    this.#isAscii = isAscii
     this.isBinary = isBinary
     this.sender = sender
   }
 
+  /** The payload. It may be a view of memory that other messages share: copy it if you keep it for long. */
+  get bytes (): Buffer {
+    if (this.length < this.#memory.length) this.#setMemory(this.#memory.subarray(this.#start, this.#end), 0)
+    return this.#memory
+  }
+
   /** The size of the payload in bytes. */
   get length (): number {
-    return this.bytes.length
+    return this.#end - this.#start
+  }
+
+  /** @internal Bytes of the memory that the message keeps alive. */
+  get memory (): number {
+    return this.#memory.buffer.byteLength
   }
 
   /**
@@ -24,7 +40,8 @@ export class Message<Sender> {
    * @param encoding @default 'utf8'
    */
   getString (encoding: BufferEncoding = 'utf8'): string {
-    return this.bytes.toString(encoding)
+    // ASCII is decoded faster as latin1, which is the same
+    return this.#memory.toString(this.#isAscii && encoding === 'utf8' ? 'latin1' : encoding, this.#start, this.#end)
   }
 
   /**
@@ -33,5 +50,18 @@ export class Message<Sender> {
    */
   json<T = unknown> (): T {
     return JSON.parse(this.getString()) // JSON.parse returns `any`: the caller names the type
+  }
+
+  /** @internal Copies the payload to other memory, which replaces that of the message. Returns where it ends there. */
+  moveTo (memory: Buffer, start: number): number {
+    this.#memory.copy(memory, start, this.#start, this.#end)
+    this.#setMemory(memory, start)
+    return this.#end
+  }
+
+  #setMemory (memory: Buffer, start: number): void {
+    this.#end += start - this.#start
+    this.#start = start
+    this.#memory = memory
   }
 }

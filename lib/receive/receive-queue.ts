@@ -10,10 +10,14 @@ interface Flow {
   receiveOnEnd (): void
 }
 
-/** A message that waits. Its payload may be moved to other memory. */
+/** A message that waits. */
 interface Waiting {
+  /** Bytes of the payload. */
   readonly length: number
-  bytes: Buffer
+  /** Bytes of the memory that it keeps alive. */
+  readonly memory: number
+  /** Moves the payload to other memory. Returns where it ends there. */
+  moveTo (memory: Buffer, start: number): number
 }
 
 /**
@@ -45,21 +49,26 @@ export class ReceiveQueue<T extends Waiting> {
     return this.#reading === 'ended' && this.length === 0
   }
 
+  /** Whether a receive waits for a message. */
+  get isWaitedFor (): boolean {
+    return !this.#waiters.isEmpty
+  }
+
   /**
-   * Gives the message to the receive that has waited longest, or keeps it, or refuses it because the hard cap is reached. Must not be
-   * called after `end()`.
+   * Gives the message to the receive that has waited longest, or keeps it. Must not be called after `end()`.
+   * @returns `false`: the hard cap is reached, so the message is refused
    */
-  push (message: T): 'given' | 'kept' | 'refused' {
-    if (this.#waiters.give(message)) return 'given'
+  push (message: T): boolean {
+    if (this.#waiters.give(message)) return true
     const { hardCap } = this.#limits
-    if (this.length >= hardCap.messages || this.#bytes >= hardCap.bytes) return 'refused'
+    if (this.length >= hardCap.messages || this.#bytes >= hardCap.bytes) return false
     if (this.length === 0) this.#pinned = READ_SIZE // an estimate, because asking a message for its memory takes time
     this.length++
     this.#messages.push(message)
     this.#bytes += message.length + MESSAGE_COST
     if (this.#reading === 'on' && this.#isAbove(this.#limits.highWater)) this.#pause('paused')
     else if (this.#reading === 'ahead' && this.#isAbove(this.#limits.probeHighWater)) this.#pause('stopped')
-    return 'kept'
+    return true
   }
 
   /**
@@ -142,14 +151,10 @@ export class ReceiveQueue<T extends Waiting> {
   /** Moves payloads that wait into memory of their own, all together. A payload that is nearly its whole read can stay. */
   #moveOut (): void {
     const waiting = this.#messages.slice(Math.max(this.#moved, this.#taken)) as T[] // none of these was taken
-    const messages = waiting.filter(({ bytes }) => bytes.length * 5 < bytes.buffer.byteLength * 4)
+    const messages = waiting.filter(({ length, memory }) => length * 5 < memory * 4)
     const memory = Buffer.allocUnsafeSlow(messages.reduce((sum, { length }) => sum + length, 0))
     let end = 0
-    for (const message of messages) {
-      const start = end
-      end += message.bytes.copy(memory, start)
-      message.bytes = memory.subarray(start, end)
-    }
+    for (const message of messages) end = message.moveTo(memory, end)
     this.#moved = this.#messages.length
     this.#pinned = 0
   }

@@ -34,6 +34,10 @@ export class Waiters<T> {
     return new Promise((resolve) => this.#append(resolve, true, Infinity, undefined))
   }
 
+  get isEmpty (): boolean {
+    return this.#first === undefined
+  }
+
   /** Gives the message to the receive that has waited longest. `false`: none waits. */
   give (message: T): boolean {
     if (this.#first === undefined) return false

@@ -37,7 +37,7 @@ interface End {
   readonly calls: unknown[][]
 }
 
-const LATE_MESSAGES = { settings: { server: { closeTimeout: 10_000, allowSynchronousEvents: false } } }
+const LATE_MESSAGES = { settings: { server: { closeTimeout: 10_000, maxPayload: 1024, allowSynchronousEvents: false } } }
 
 const ENDS: End[] = [
   {
@@ -436,7 +436,7 @@ t.test('messages go through ws where it may have to compress them, or where the 
   const situations: [situation: Situation, name: string][] = [
     [{}, 'write'],
     [{ isCompressed: true }, 'send'],
-    [{ settings: { server: { closeTimeout: 10_000, WebSocket: OwnWebSocket } } }, 'send']
+    [{ settings: { server: { closeTimeout: 10_000, maxPayload: 1024, WebSocket: OwnWebSocket } } }, 'send']
   ]
   for (const [situation, name] of situations) {
     const { connection, log } = awaitedConnection(situation)

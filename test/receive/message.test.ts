@@ -2,11 +2,12 @@ import t from 'tap'
 import { Message } from '../../lib/receive/message.js'
 
 const sender = { name: 'the connection' }
-const message = (data: string | Buffer, isBinary = false) => new Message(Buffer.from(data as string), isBinary, sender)
+const whole = (bytes: Buffer, isBinary: boolean) => new Message(bytes, 0, bytes.length, isBinary, false, sender)
+const message = (data: string | Buffer, isBinary = false) => whole(Buffer.from(data as string), isBinary)
 
 t.test('a message has its bytes as they came, its kind and its sender', async (t) => {
   const bytes = Buffer.from([0, 255, 128])
-  const binary = new Message(bytes, true, sender)
+  const binary = whole(bytes, true)
   t.equal(binary.bytes, bytes, 'they are not copied')
   t.equal(binary.isBinary, true)
   t.equal(binary.sender, sender)
@@ -29,7 +30,7 @@ t.test('getString() decodes the payload as UTF-8, or in the encoding that is ask
 
 t.test('getString() decodes only the payload of a message that is a part of a larger read', async (t) => {
   const read = Buffer.from('before within after')
-  t.equal(new Message(read.subarray(7, 13), false, sender).getString(), 'within')
+  t.equal(new Message(read, 7, 13, false, false, sender).getString(), 'within')
 })
 
 t.test('json() parses the payload, and throws a SyntaxError where it is not JSON', async (t) => {

@@ -1,5 +1,6 @@
 import { getEventListeners } from 'node:events'
 import t, { type Test } from 'tap'
+import { Message } from '../../lib/receive/message.js'
 import { FRAMES_IN_A_READ, MESSAGE_COST, receiveLimits, type ReceiveLimits } from '../../lib/receive/receive-limits.js'
 import { ReceiveQueue } from '../../lib/receive/receive-queue.js'
 import { fakeClock } from '../fixtures/fake-clock.js'
@@ -9,14 +10,14 @@ const UNLIMITED = { messages: Infinity, bytes: Infinity }
 /** A queue of strings, which have a length, or of numbers, which have none. `flow` lists what the queue asked for. */
 function newQueue<T extends string | number> (limits: ReceiveLimits = { highWater: UNLIMITED, probeHighWater: UNLIMITED, hardCap: UNLIMITED }) {
   const flow: string[] = []
-  const queue = new ReceiveQueue<{ value: T, length: number, bytes: Buffer }>(limits, {
+  const queue = new ReceiveQueue<{ value: T, length: number, memory: number, moveTo (): number }>(limits, {
     pauseReading: () => flow.push('pause'),
     resumeReading: () => flow.push('resume'),
     receiveOnEnd: () => flow.push('receive after the end')
   })
   return {
     flow,
-    push: (value: T) => queue.push({ value, length: typeof value === 'string' ? value.length : 0, bytes: Buffer.alloc(0) }),
+    push: (value: T) => queue.push({ value, length: typeof value === 'string' ? value.length : 0, memory: 0, moveTo: () => 0 }),
     receive: async (options: { timeout?: number, signal?: AbortSignal }): Promise<T | null> => (await queue.receive(options.timeout, options.signal))?.value ?? null,
     end: () => queue.end(),
     readAhead: () => queue.readAhead(),
@@ -188,13 +189,13 @@ t.test('push() pauses reading above either mark, and receive() resumes it at a q
 t.test('push() refuses a message at the hard cap', async (t) => {
   const mark = { messages: 1, bytes: 1000 }
   const queue = newQueue<string>({ highWater: mark, probeHighWater: mark, hardCap: { messages: 3, bytes: 1000 } })
-  t.same(['a', 'b', 'c', 'd'].map((message) => queue.push(message)), ['kept', 'kept', 'kept', 'refused'])
+  t.same(['a', 'b', 'c', 'd'].map((message) => queue.push(message)), [true, true, true, false])
   const large = newQueue<string>({ highWater: mark, probeHighWater: mark, hardCap: { messages: 3, bytes: 1000 } })
-  t.same(['x'.repeat(1000), 'b'].map((message) => large.push(message)), ['kept', 'refused'])
+  t.same(['x'.repeat(1000), 'b'].map((message) => large.push(message)), [true, false])
   const received = large.receive({})
   t.equal(await received, 'x'.repeat(1000))
   const waiting = large.receive({})
-  t.equal(large.push('c'), 'given')
+  t.equal(large.push('c'), true)
   t.equal(await waiting, 'c')
 })
 
@@ -255,20 +256,17 @@ t.test('an honest peer cannot reach the cap: one read after the mark, one after 
   t.end()
 })
 
-/** A message that counts in how often its payload was moved. */
-class View {
+/** A message that counts how often its payload was moved. */
+class View extends Message<null> {
   moves = 0
-  #bytes: Buffer
 
-  constructor (bytes: Buffer) {
-    this.#bytes = bytes
+  constructor (bytes: Buffer, start: number, end: number) {
+    super(bytes, start, end, true, false, null)
   }
 
-  get length () { return this.#bytes.length }
-  get bytes () { return this.#bytes }
-  set bytes (bytes) {
+  override moveTo (memory: Buffer, start: number) {
     this.moves++
-    this.#bytes = bytes
+    return super.moveTo(memory, start)
   }
 }
 
@@ -284,7 +282,7 @@ function newViews (mark: number) {
       queue.readOnStart(chunk)
       let at = 0
       for (const size of sizes) {
-        const view = new View(chunk.subarray(at, at += size).fill(all.length))
+        const view = new View(chunk.fill(all.length, at, at + size), at, at += size)
         all.push(view)
         queue.push(view)
       }

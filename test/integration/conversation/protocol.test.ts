@@ -223,11 +223,13 @@ t.test('a client that breaks the protocol', async (t) => {
   }
 })
 
-t.test('what came before a violation, in the same write, is received', async (t) => {
+t.test('what came before a violation, in the same write, is received and answered, and a ping is answered at once', async (t) => {
   const { open } = await startEcho(t)
   const conversation = await open(t)
   conversation.client.write(frame('a'), ping('b'), frame('c'), frame('', { rsv: 1 }), frame('d'))
   t.strictSame(await conversation.client.frame(), { opcode: PONG, payload: Buffer.from('b') })
+  t.equal(await conversation.client.text(), 'a')
+  t.equal(await conversation.client.text(), 'c')
   await assertViolation(t, conversation, 1002)
   t.same(conversation.received, ['a', 'c'])
 })

@@ -1,0 +1,109 @@
+import { isUtf8 } from 'node:buffer'
+import { CUT, headerSize, MASKED, payloadSize, WHOLE_BINARY, WHOLE_TEXT } from './frame-header.js'
+import { MIN_WORDS, NOT_ASCII, readMask, unmaskBytes, unmaskWords, wordsOf } from './mask.js'
+import { PassedFrames } from './passed-frames.js'
+
+/** What gets everything that was read, in order. */
+export interface FrameSink {
+  /** Whether a handler awaits the messages. */
+  readonly isAwaited: boolean
+  /** Whether it may still have to answer what it was given: no receive waits now. */
+  readonly isBehind: boolean
+  /** Gets a message, which is a part of a chunk. */
+  take (chunk: Buffer, start: number, end: number, isBinary: boolean, isAscii: boolean): void
+  /**
+   * Passes bytes on to `ws`. Returns whether `ws` has emitted a message.
+   * @param isAscii whether that message is known to be ASCII
+   */
+  pass (bytes: Buffer, isAscii: boolean): boolean
+}
+
+export interface FrameLimits {
+  /** The largest message, in bytes. */
+  readonly maxPayload: number
+  readonly skipUTF8Validation?: boolean | undefined
+}
+
+/** The size of a short header of a client: two bytes and the mask. */
+const SHORT_HEADER = 6
+
+/**
+ * Reads what a client sends, in front of `ws`. A message that is one frame and that one read has as a whole is taken here if `ws` would
+ * emit it as it is. Everything else goes on to `ws`, which is the judge of it. Where a frame is taken `ws` is between two messages, so
+ * it notices nothing.
+ */
+export class FrameReader {
+  readonly #sink: FrameSink
+  readonly #limits: FrameLimits
+  #passed: PassedFrames | undefined // made for the first frame that is passed on
+  #isBehind = false
+
+  constructor (sink: FrameSink, limits: FrameLimits) {
+    this.#sink = sink
+    this.#limits = limits
+  }
+
+  /**
+   * Reads a chunk, which it changes in place. A frame for which `ws` ends the connection has to wait until the handler had its turn to
+   * answer the messages before it, so that its answers still go out.
+   * @param hasWaited the frame with which the chunk begins has waited already
+   * @returns where the frame begins that has to wait, or the length of the chunk
+   */
+  read (chunk: Buffer, hasWaited = false): number {
+    this.#isBehind = !hasWaited && this.#sink.isBehind
+    let at = 0
+    while (at < chunk.length) {
+      if (this.#passed === undefined || this.#passed.isFree) at = this.#take(chunk, at)
+      if (at === chunk.length) break
+      const end = this.#pass(chunk, at)
+      if (end === at) break
+      at = end
+    }
+    return at
+  }
+
+  /** Takes messages until one is to be passed on. Returns where that one begins. */
+  #take (chunk: Buffer, from: number): number {
+    const sink = this.#sink
+    const { maxPayload, skipUTF8Validation = false } = this.#limits
+    const { length } = chunk
+    let words: Int32Array | undefined
+    let at = from
+    while (at + SHORT_HEADER <= length) {
+      const first = chunk[at]!
+      const second = chunk[at + 1]!
+      if ((first !== WHOLE_TEXT && first !== WHOLE_BINARY) || second < MASKED) break
+      const header = second < MASKED + 126 ? SHORT_HEADER : headerSize(chunk, at)
+      if (header === CUT) break
+      const size = second < MASKED + 126 ? second - MASKED : payloadSize(chunk, at)
+      const start = at + header
+      const end = start + size
+      if (size > maxPayload || end > length) break
+      const mask = readMask(chunk, start - 4)
+      const bits = size < MIN_WORDS ? unmaskBytes(chunk, start, end, mask) : unmaskWords(chunk, start, end, mask, words ??= wordsOf(chunk))
+      chunk[start - 4] = chunk[start - 3] = chunk[start - 2] = chunk[start - 1] = 0 // so the frame means the same to whoever else reads it
+      if (bits >= NOT_ASCII && first === WHOLE_TEXT && !skipUTF8Validation && !isUtf8(chunk.subarray(start, end))) break
+      sink.take(chunk, start, end, first === WHOLE_BINARY, bits < NOT_ASCII)
+      at = end
+    }
+    if (at > from) this.#isBehind = sink.isAwaited
+    return at
+  }
+
+  /** Passes frames on to `ws` until it has nothing under way, or one has to wait. Returns where that is. */
+  #pass (chunk: Buffer, from: number): number {
+    const passed = this.#passed ??= new PassedFrames(this.#limits.maxPayload)
+    let at = from
+    do {
+      const end = passed.follow(chunk, at, this.#isBehind)
+      if (end === at) break
+      at = end
+      if (!passed.isMessageDue) continue
+      if (this.#sink.pass(chunk.subarray(from, at), passed.isAscii)) this.#isBehind = this.#sink.isAwaited
+      else passed.isGivenUp = true
+      from = at
+    } while (at < chunk.length && !passed.isFree)
+    if (from < at) this.#sink.pass(chunk.subarray(from, at), false)
+    return at
+  }
+}

@@ -1,0 +1,127 @@
+import { BINARY, CONTINUATION, CUT, FIN, headerSize, MASKED, MAX_HEADER, payloadSize, PING, PONG, TEXT } from './frame-header.js'
+import { NOT_ASCII, readMask, rotated, unmask } from './mask.js'
+
+/** The mask of a smaller payload is left to `ws`, in bytes. */
+const MIN_UNMASKED = 48
+
+/** The longest payload of a control frame, in bytes (RFC 6455, section 5.5). */
+const MAX_CONTROL_PAYLOAD = 125
+
+const NO_BYTES = Buffer.alloc(0)
+
+/**
+ * Follows the frames that are passed on to `ws`, to know where the next one begins, and whether `ws` is at the beginning of a message
+ * then. It takes the masks off large frames, however many reads they come in.
+ */
+export class PassedFrames {
+  /**
+   * Whether `ws` ends the connection, or did not emit a message that was due. It gets all that follows as it is, and nothing is judged
+   * here any more.
+   */
+  isGivenUp = false
+  /** Whether the message whose last frame was passed on is known to be ASCII. */
+  isAscii = false
+  readonly #maxPayload: number
+  #cut = NO_BYTES // the beginning of a header, with which the last read has ended
+  #left = 0 // bytes of the payload under way that are still to come
+  #mask = 0 // the mask of these bytes; 0 where ws takes it off
+  #opcode = CONTINUATION // of the message of which fragments have come; CONTINUATION where none has
+  #size = 0 // of these fragments, in bytes
+  #isLast = false // the frame under way is the last one of a message
+
+  /** @param maxPayload of a message, in bytes */
+  constructor (maxPayload: number) {
+    this.#maxPayload = maxPayload
+  }
+
+  /** Whether `ws` has begun nothing, so that it need not get the next frame. */
+  get isFree (): boolean {
+    return this.#left === 0 && this.#opcode === CONTINUATION && this.#cut.length === 0 && !this.isGivenUp
+  }
+
+  /** Whether a message is complete, which `ws` emits as soon as it gets these bytes. */
+  get isMessageDue (): boolean {
+    return this.#isLast && this.#left === 0
+  }
+
+  /**
+   * Goes on with the frame under way, or begins the next one.
+   * @param canWait a frame for which `ws` ends the connection, or may end it, waits
+   * @returns where the frame ends, or what there is of it; `at` if it has to wait
+   */
+  follow (chunk: Buffer, at: number, canWait: boolean): number {
+    if (this.isGivenUp) return chunk.length
+    return this.#left > 0 ? this.#goOn(chunk, at) : this.#begin(chunk, at, canWait)
+  }
+
+  #begin (chunk: Buffer, at: number, canWait: boolean): number {
+    const bytes = chunk.subarray(at, at + MAX_HEADER)
+    const header = this.#cut.length === 0 ? bytes : Buffer.concat([this.#cut, bytes])
+    const length = headerSize(header, 0)
+    this.#isLast = false
+    if (length === CUT) {
+      this.#cut = Buffer.from(header)
+      return chunk.length
+    }
+    const size = payloadSize(header, 0)
+    const start = at + length - this.#cut.length
+    const verdict = this.#judge(header[0]!, header[1]!, size, start + size <= chunk.length)
+    if (canWait && verdict !== 'fine') return at
+    if (verdict === 'end') {
+      this.isGivenUp = true
+      return chunk.length
+    }
+    this.#note(header[0]!, size)
+    this.#left = size
+    this.#mask = size >= MIN_UNMASKED && this.#cut.length === 0 ? takeMask(chunk, start - 4) : 0
+    if (this.#mask === 0) this.isAscii = false
+    this.#cut = NO_BYTES
+    return this.#goOn(chunk, start)
+  }
+
+  /**
+   * What `ws` does when it has got a frame: it may end the connection after the last frame of a text, which is not UTF-8 perhaps, and
+   * it ends it for a close frame and for what breaks the protocol.
+   * @param isWhole the frame is in one read
+   */
+  #judge (first: number, second: number, size: number, isWhole: boolean): 'fine' | 'doubtful' | 'end' {
+    if (second < MASKED) return 'end'
+    if (first === PING || first === PONG) return size <= MAX_CONTROL_PAYLOAD ? 'fine' : 'end'
+    const isFirst = this.#opcode === CONTINUATION
+    const opcode = first & 127 // with the reserved bits
+    const isInPlace = isFirst ? opcode === TEXT || opcode === BINARY : opcode === CONTINUATION
+    if (!isInPlace || (isFirst ? size : this.#size + size) > this.#maxPayload) return 'end'
+    const isText = (isFirst ? opcode : this.#opcode) === TEXT
+    // A whole text is passed on only if it is not UTF-8
+    return first >= FIN && isText && (isWhole || !isFirst) ? 'doubtful' : 'fine'
+  }
+
+  #note (first: number, size: number): void {
+    if (first >= PING) return // a control frame may come between the fragments of a message
+    if (this.#opcode === CONTINUATION) {
+      this.#opcode = first & 127
+      this.#size = 0
+      this.isAscii = this.#opcode === TEXT
+    }
+    this.#size += size
+    this.#isLast = first >= FIN
+    if (this.#isLast) this.#opcode = CONTINUATION
+  }
+
+  #goOn (chunk: Buffer, at: number): number {
+    const end = Math.min(chunk.length, at + this.#left)
+    this.#left -= end - at
+    if (this.#mask !== 0) {
+      if (unmask(chunk, at, end, this.#mask) >= NOT_ASCII) this.isAscii = false
+      this.#mask = rotated(this.#mask, end - at)
+    }
+    return end
+  }
+}
+
+/** Reads a mask and sets it to zeros, so that `ws` has nothing to take off. */
+function takeMask (bytes: Buffer, at: number): number {
+  const mask = readMask(bytes, at)
+  bytes.fill(0, at, at + 4)
+  return mask
+}
