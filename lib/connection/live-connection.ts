@@ -131,11 +131,6 @@ export abstract class LiveConnection {
 
   // What comes in
 
-  /** @internal Messages that were read, whoever got them. */
-  get receivedMessages (): number {
-    return this.#socket.receivedMessages
-  }
-
   /** @internal */
   messageOnRead (chunk: Buffer, start: number, end: number, isBinary: boolean, isAscii: boolean): void {
     const socket = this.#socket
@@ -157,8 +152,9 @@ export abstract class LiveConnection {
 
   /** @internal A message that `ws` emits. */
   socketOnMessage (bytes: Buffer, isBinary: boolean): void {
+    const isAscii = this._inbound.wsOnMessage()
     if (this._reader === 'listeners') return
-    this.#receive(new Message<this>(bytes, 0, bytes.length, isBinary, this._inbound.isAscii, this))
+    this.#receive(new Message<this>(bytes, 0, bytes.length, isBinary, isAscii, this))
     this.chunkOnRead()
   }
 

@@ -36,11 +36,18 @@ export class FrameReader {
   readonly #sink: FrameSink
   readonly #limits: FrameLimits
   #passed: PassedFrames | undefined // made for the first frame that is passed on
-  #isBehind = false
+  // Of the read under way
+  #hasWaited = false
+  #hasGiven = false
 
   constructor (sink: FrameSink, limits: FrameLimits) {
     this.#sink = sink
     this.#limits = limits
+  }
+
+  /** Whether the handler may still have to answer messages that it was given. */
+  get isBehind (): boolean {
+    return this.#hasGiven ? this.#sink.isAwaited : !this.#hasWaited && this.#sink.isBehind
   }
 
   /**
@@ -50,7 +57,8 @@ export class FrameReader {
    * @returns where the frame begins that has to wait, or the length of the chunk
    */
   read (chunk: Buffer, hasWaited = false): number {
-    this.#isBehind = !hasWaited && this.#sink.isBehind
+    this.#hasWaited = hasWaited
+    this.#hasGiven = false
     let at = 0
     while (at < chunk.length) {
       if (this.#passed === undefined || this.#passed.isFree) at = this.#take(chunk, at)
@@ -86,7 +94,7 @@ export class FrameReader {
       sink.take(chunk, start, end, first === WHOLE_BINARY, bits < NOT_ASCII)
       at = end
     }
-    if (at > from) this.#isBehind = sink.isAwaited
+    if (at > from) this.#hasGiven = true
     return at
   }
 
@@ -95,11 +103,11 @@ export class FrameReader {
     const passed = this.#passed ??= new PassedFrames(this.#limits.maxPayload)
     let at = from
     do {
-      const end = passed.follow(chunk, at, this.#isBehind)
+      const end = passed.follow(chunk, at, this)
       if (end === at) break
       at = end
       if (!passed.isMessageDue) continue
-      if (this.#sink.pass(chunk.subarray(from, at), passed.isAscii)) this.#isBehind = this.#sink.isAwaited
+      if (this.#sink.pass(chunk.subarray(from, at), passed.isAscii)) this.#hasGiven = true
       else passed.isGivenUp = true
       from = at
     } while (at < chunk.length && !passed.isFree)

@@ -9,8 +9,6 @@ interface Owner {
   readonly _inbound: Inbound
   readonly _queue: Queue
   readonly socket: WebSocket
-  /** Messages that were read, whoever got them. */
-  readonly receivedMessages: number
   /** Whether messages go to receives. */
   readonly isAwaited: boolean
   /** Gets a message, which is a part of a chunk. */
@@ -34,11 +32,11 @@ interface Queue {
  */
 export class Inbound implements FrameSink {
   readonly transport: Duplex
-  /** Whether the message that `ws` emits now is known to be ASCII. */
-  isAscii = false
   readonly #owner: Owner
   readonly #wsOnData: Listener | undefined
   readonly #reader: FrameReader | undefined // where ws reads by itself, there is none
+  #isAscii = false // the message that ws is about to emit is known to be
+  #hasEmitted = false
   #held: Buffer | undefined // bytes that wait until the handler had its turn
 
   /**
@@ -93,11 +91,18 @@ export class Inbound implements FrameSink {
 
   /** @internal */
   pass (bytes: Buffer, isAscii: boolean): boolean {
-    const { receivedMessages } = this.#owner
-    this.isAscii = isAscii
+    this.#isAscii = isAscii
+    this.#hasEmitted = false
     this.#wsOnData?.call(this.transport, bytes)
-    this.isAscii = false
-    return this.#owner.receivedMessages > receivedMessages
+    return this.#hasEmitted
+  }
+
+  /** `ws` emits a message. Returns whether that is known to be ASCII. */
+  wsOnMessage (): boolean {
+    const isAscii = this.#isAscii
+    this.#isAscii = false
+    this.#hasEmitted = true
+    return isAscii
   }
 
   /** @internal Called for each read. */
@@ -146,6 +151,10 @@ export class Inbound implements FrameSink {
 
   /** @internal */
   transportOnEnd (wsOnEnd: Listener): void {
+    if (this.hasConcluded) { // ws would end streams that have ended already, and each would make an error with a stack for nobody
+      if (!this.transport.writableEnded) this.transport.end()
+      return
+    }
     this.finish()
     this.#owner.transportOnEnd()
     wsOnEnd.call(this.transport)

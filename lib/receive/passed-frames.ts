@@ -7,6 +7,12 @@ const MIN_UNMASKED = 48
 /** The longest payload of a control frame, in bytes (RFC 6455, section 5.5). */
 const MAX_CONTROL_PAYLOAD = 125
 
+/** The handler of the connection. */
+interface Handler {
+  /** Whether it may still have to answer messages that it was given. */
+  readonly isBehind: boolean
+}
+
 const NO_BYTES = Buffer.alloc(0)
 
 /**
@@ -46,15 +52,15 @@ export class PassedFrames {
 
   /**
    * Goes on with the frame under way, or begins the next one.
-   * @param canWait a frame for which `ws` ends the connection, or may end it, waits
+   * @param handler a frame for which `ws` ends the connection, or may end it, waits for a handler that is behind
    * @returns where the frame ends, or what there is of it; `at` if it has to wait
    */
-  follow (chunk: Buffer, at: number, canWait: boolean): number {
+  follow (chunk: Buffer, at: number, handler: Handler): number {
     if (this.isGivenUp) return chunk.length
-    return this.#left > 0 ? this.#goOn(chunk, at) : this.#begin(chunk, at, canWait)
+    return this.#left > 0 ? this.#goOn(chunk, at) : this.#begin(chunk, at, handler)
   }
 
-  #begin (chunk: Buffer, at: number, canWait: boolean): number {
+  #begin (chunk: Buffer, at: number, handler: Handler): number {
     const bytes = chunk.subarray(at, at + MAX_HEADER)
     const header = this.#cut.length === 0 ? bytes : Buffer.concat([this.#cut, bytes])
     const length = headerSize(header, 0)
@@ -66,7 +72,7 @@ export class PassedFrames {
     const size = payloadSize(header, 0)
     const start = at + length - this.#cut.length
     const verdict = this.#judge(header[0]!, header[1]!, size, start + size <= chunk.length)
-    if (canWait && verdict !== 'fine') return at
+    if (verdict !== 'fine' && handler.isBehind) return at
     if (verdict === 'end') {
       this.isGivenUp = true
       return chunk.length
