@@ -54,7 +54,9 @@ export function unmaskWords (bytes: Buffer, start: number, end: number, mask: nu
   for (let i = 0; i < 4; i++) maskBytes[i] = rest >>> (i * 8)
   const word = maskWord[0]!
   let bits = 0
-  for (let i = first; i < last; i++) bits |= words[i]! ^= word
+  let i = first
+  for (; i + 3 < last; i += 4) bits |= (words[i]! ^= word) | (words[i + 1]! ^= word) | (words[i + 2]! ^= word) | (words[i + 3]! ^= word)
+  for (; i < last; i++) bits |= words[i]! ^= word
   const isAscii = (bits & 0x80808080) === 0
   return unmaskBytes(bytes, start, aligned, mask) | unmaskBytes(bytes, (last << 2) - base, end, rest) | (isAscii ? 0 : NOT_ASCII)
 }
