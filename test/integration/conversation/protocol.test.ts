@@ -7,6 +7,7 @@ import { buildApp, listen, type Options } from '../../fixtures/app.js'
 import { deferred } from '../../fixtures/deferred.js'
 import { compressed, deflate, DEFLATE, fragments, inflate, RSV1 } from '../../fixtures/deflate.js'
 import { measureMemory, MiB } from '../../fixtures/memory.js'
+import { randomNumbers } from '../../fixtures/random.js'
 import { closeFrame, connectRaw, frame, handshake, openRaw, type Frame, type RawClient } from '../../fixtures/raw-client.js'
 
 // The classes of cases of the Autobahn test suite (https://github.com/crossbario/autobahn-testsuite), and some beyond
@@ -423,16 +424,6 @@ t.test('small frames that inflate to 1 MiB each are held back from a handler tha
   assertMemory(t, memory, { peak: 128, left: 4 }) // most of it is the other's
   await assertUnharmed(t)
 })
-
-/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
-function randomNumbers (seed: number): () => number {
-  return () => {
-    seed = seed + 0x6d2b79f5 | 0
-    let x = Math.imul(seed ^ seed >>> 15, 1 | seed)
-    x = x + Math.imul(x ^ x >>> 7, 61 | x) ^ x
-    return ((x ^ x >>> 14) >>> 0) / 2 ** 32
-  }
-}
 
 /** Writes bytes in pieces of random sizes: mostly some tens of bytes, now and then one or some thousand. */
 async function writeInPieces (client: RawClient, bytes: Buffer, random: () => number): Promise<void> {
