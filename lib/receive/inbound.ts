@@ -134,8 +134,8 @@ export class Inbound implements FrameSink {
   /** @internal */
   goOn (): void {
     const held = this.#held
-    if (held === undefined) return // the transport has closed
     this.#held = undefined
+    if (held === undefined || this.hasConcluded) return // it was handed over meanwhile, or ws has ended the connection for something else
     this.#readFrames(held, true)
     if (this.#held === undefined && !this.#owner.socket.isPaused) this.transport.resume()
   }
@@ -155,7 +155,11 @@ export class Inbound implements FrameSink {
       if (!this.transport.writableEnded) this.transport.end()
       return
     }
-    this.finish()
+    if (this.#held !== undefined) {
+      this.finish()
+      setImmediate(() => this.transportOnEnd(wsOnEnd)) // ws answers a violation some ticks later, and not after it heard of the end
+      return
+    }
     this.#owner.transportOnEnd()
     wsOnEnd.call(this.transport)
   }

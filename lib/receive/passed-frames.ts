@@ -4,8 +4,8 @@ import { NOT_ASCII, readMask, rotated, unmask } from './mask.js'
 /** The mask of a smaller payload is left to `ws`, in bytes. */
 const MIN_UNMASKED = 48
 
-/** The longest payload of a control frame, in bytes (RFC 6455, section 5.5). */
-const MAX_CONTROL_PAYLOAD = 125
+/** The largest second byte of a control frame, whose payload has at most 125 bytes (RFC 6455, section 5.5). */
+const MAX_CONTROL = MASKED + 125
 
 /** The handler of the connection. */
 interface Handler {
@@ -92,7 +92,7 @@ export class PassedFrames {
    */
   #judge (first: number, second: number, size: number, isWhole: boolean): 'fine' | 'doubtful' | 'end' {
     if (second < MASKED) return 'end'
-    if (first === PING || first === PONG) return size <= MAX_CONTROL_PAYLOAD ? 'fine' : 'end'
+    if (first === PING || first === PONG) return second <= MAX_CONTROL ? 'fine' : 'end'
     const isFirst = this.#opcode === CONTINUATION
     const opcode = first & 127 // with the reserved bits
     const isInPlace = isFirst ? opcode === TEXT || opcode === BINARY : opcode === CONTINUATION
