@@ -1,4 +1,5 @@
 import type { WebSocket } from 'ws'
+import { inOwnMemory } from '../base/own-memory.js'
 
 /** What a connection hears of its socket, before any listener does. */
 export interface SocketObserver {
@@ -121,7 +122,7 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
 
     override pong (...args: unknown[]): void {
       this.gathered?.flush()
-      if (this.bufferedAmount > 0) args[0] = ownBytes(args[0]) // the payload of a ping is a view of the whole read, which would wait with it
+      if (this.bufferedAmount > 0 && Buffer.isBuffer(args[0])) args[0] = inOwnMemory(args[0]) // the payload of a ping is a view of the whole read, which would wait with it
       Reflect.apply(super.pong, this, args)
     }
 
@@ -163,14 +164,6 @@ function converted (data: unknown, isBinary: unknown, type: BinaryType): unknown
     case 'fragments': return [data]
     case 'blob': return new Blob([data as Buffer<ArrayBuffer>]) // what ws reads is never shared
   }
-}
-
-/** The same bytes in memory of their own. */
-function ownBytes (data: unknown): unknown {
-  if (!Buffer.isBuffer(data) || data.length === data.buffer.byteLength) return data
-  const bytes = Buffer.allocUnsafeSlow(data.length)
-  data.copy(bytes)
-  return bytes
 }
 
 /** `ws` sends strings and numbers, bytes in any wrapping, and Blobs. */

@@ -240,10 +240,10 @@ function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): 
 }
 
 /**
- * The number of fragments is limited so that a message of the largest size may come in fragments of this size, in bytes. For each
- * fragment, however small, ws keeps the whole read that it came in. Go's gorilla/websocket and others write 4 KiB.
+ * The number of fragments is limited so that a message of the largest size may come in fragments of this size, in bytes. Each fragment
+ * takes some memory beside its payload, however small it is.
  */
-const SMALL_FRAGMENT = 4 * 1024
+const SMALL_FRAGMENT = 256
 
 /** The same for the number of reads in which a frame may come, in bytes. It is less than one packet carries. */
 const SMALL_CHUNK = 512

@@ -1,6 +1,7 @@
 import { Writable, type Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
-import { CUT, headerSize, MASKED, MAX_HEADER, payloadSize } from './frame-header.js'
+import { inOwnMemory } from '../base/own-memory.js'
+import { CUT, FIN, headerSize, MASKED, MAX_HEADER, payloadSize } from './frame-header.js'
 import { MIN_WORDS, readMask, unmask } from './mask.js'
 
 /** How a read begins: with this many more bytes of a frame that began before, or with the rest of a header that began with these bytes. */
@@ -84,7 +85,7 @@ class FrameFeed {
     const frame = isCut ? bytes : bytes.subarray(0, end)
     if (!isCut && this.#rest === 0) unmaskFrame(frame)
     this.#rest = typeof end === 'number' ? end - frame.length : end
-    this.#receiver.write(frame, this.#onThrough)
+    this.#receiver.write(!isCut && frame[0]! < FIN ? inOwnMemory(frame) : frame, this.#onThrough) // ws keeps a fragment until its message is complete
     return frame.length
   }
 

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { inOwnMemory } from '../base/own-memory.js'
 import { CUT, headerSize, MASKED, payloadSize, WHOLE_BINARY, WHOLE_TEXT } from './frame-header.js'
 import { MIN_WORDS, NOT_ASCII, readMask, unmaskBytes, unmaskWords, wordsOf } from './mask.js'
 import { PassedFrames } from './passed-frames.js'
@@ -105,11 +106,16 @@ export class FrameReader {
     do {
       const end = passed.follow(chunk, at, this)
       if (end === at) break
+      if (passed.isFragment) {
+        if (from < at) this.#sink.pass(chunk.subarray(from, at), false)
+        this.#sink.pass(inOwnMemory(chunk.subarray(at, end)), false)
+        from = end
+      } else if (passed.isMessageDue) {
+        if (this.#sink.pass(chunk.subarray(from, end), passed.isAscii)) this.#hasGiven = true
+        else passed.isGivenUp = true
+        from = end
+      }
       at = end
-      if (!passed.isMessageDue) continue
-      if (this.#sink.pass(chunk.subarray(from, at), passed.isAscii)) this.#hasGiven = true
-      else passed.isGivenUp = true
-      from = at
     } while (at < chunk.length && !passed.isFree)
     if (from < at) this.#sink.pass(chunk.subarray(from, at), false)
     return at

@@ -25,6 +25,8 @@ export class PassedFrames {
    * here any more.
    */
   isGivenUp = false
+  /** Whether the frame under way, or the last one, is a fragment that others follow: `ws` keeps it until the message is complete. */
+  isFragment = false
   /** Whether the message whose last frame was passed on is known to be ASCII. */
   isAscii = false
   readonly #maxPayload: number
@@ -64,7 +66,7 @@ export class PassedFrames {
     const bytes = chunk.subarray(at, at + MAX_HEADER)
     const header = this.#cut.length === 0 ? bytes : Buffer.concat([this.#cut, bytes])
     const length = headerSize(header, 0)
-    this.#isLast = false
+    this.isFragment = this.#isLast = false
     if (length === CUT) {
       this.#cut = Buffer.from(header)
       return chunk.length
@@ -77,6 +79,7 @@ export class PassedFrames {
       this.isGivenUp = true
       return chunk.length
     }
+    this.isFragment = header[0]! < FIN
     this.#note(header[0]!, size)
     this.#left = size
     this.#mask = size >= MIN_UNMASKED && this.#cut.length === 0 ? takeMask(chunk, start - 4) : 0

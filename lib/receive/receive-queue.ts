@@ -151,7 +151,7 @@ export class ReceiveQueue<T extends Waiting> {
   /** Moves payloads that wait into memory of their own, all together. A payload that is nearly its whole read can stay. */
   #moveOut (): void {
     const waiting = this.#messages.slice(Math.max(this.#moved, this.#taken)) as T[] // none of these was taken
-    const messages = waiting.filter(({ length, memory }) => length * 5 < memory * 4)
+    const messages = waiting.filter(({ length, memory }) => length * 5 < memory * 4) // as `inOwnMemory()` does
     const memory = Buffer.allocUnsafeSlow(messages.reduce((sum, { length }) => sum + length, 0))
     let end = 0
     for (const message of messages) end = message.moveTo(memory, end)

@@ -25,7 +25,7 @@ const [TEXT, BINARY, CONTINUATION, PING, PONG] = [1, 2, 0, 9, 10]
 
 // By default
 const RECEIVING = 1.5 * MiB + 4 * MiB + 2.5 * MiB
-const FRAGMENTS = 256 * READ + MiB // and what else there is
+const FRAGMENTS = 4096 * 300 + MiB // and what else there is
 const SENDING = 16 * MiB + 0.5 * MiB
 const ANSWERS = 6.5 * MiB
 
@@ -92,6 +92,14 @@ const received: readonly Traffic[] = [
     first: frame('x', { fin: false }),
     block: amongPongs(frame('x', { opcode: CONTINUATION, fin: false })),
     times: READS,
+    handle: never
+  },
+  {
+    name: 'as many one-byte fragments as may come',
+    bound: FRAGMENTS,
+    first: frame('x', { fin: false }),
+    block: frame('x', { opcode: CONTINUATION, fin: false }),
+    times: 4095,
     handle: never
   }
 ]
