@@ -34,7 +34,7 @@ export function feedFrames (socket: WebSocket, transport: Duplex): boolean {
  * The stream in which `ws` parses. The field is private. All that is relied on is that it holds a `Writable` which is done with a
  * write when it has emitted the messages that the write completes.
  */
-function receiverOf (socket: WebSocket): Writable | undefined {
+export function receiverOf (socket: WebSocket): Writable | undefined {
   const { _receiver: receiver } = socket as { _receiver?: unknown } // ws 8 has it
   return receiver instanceof Writable ? receiver : undefined
 }

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
-import { feedFrames } from './frame-feed.js'
+import { feedFrames, receiverOf } from './frame-feed.js'
 import { FrameReader, type FrameLimits, type FrameSink } from './frame-reader.js'
 import { standInMaker, type Listener } from './stand-in.js'
 
@@ -161,7 +161,15 @@ export class Inbound implements FrameSink {
       return
     }
     this.#owner.transportOnEnd()
-    wsOnEnd.call(this.transport)
+    if (!this.hasConcluded) wsOnEnd.call(this.transport)
+    // Else ws would end its receiver, which has ended, and the transport. To end a finished stream makes an error that nobody sees, with its stack
+    else if (!this.transport.writableEnded) this.transport.end()
+  }
+
+  /** @internal */
+  transportOnClose (): void {
+    this.finish()
+    if (this.hasConcluded) ignoreEnd(this.#owner.socket)
   }
 }
 
@@ -187,7 +195,7 @@ const readInsteadOfWs = standInMaker(() => function transportOnData (this: Duple
 })
 
 const finishBeforeWs = standInMaker((wsOnClose) => function transportOnClose (this: Duplex, ...args: unknown[]) {
-  inboundOf(this).finish()
+  inboundOf(this).transportOnClose()
   wsOnClose.apply(this, args)
 })
 
@@ -197,6 +205,16 @@ const endBeforeWs = standInMaker((wsOnEnd) => function transportOnEnd (this: Dup
 
 function goOn (inbound: Inbound): void {
   inbound.goOn()
+}
+
+/** Makes the receiver of `ws`, which has ended, ignore that `ws` ends it again. */
+function ignoreEnd (socket: WebSocket): void {
+  const receiver = receiverOf(socket)
+  if (receiver !== undefined) receiver.end = endNothing
+}
+
+function endNothing<T> (this: T): T {
+  return this
 }
 
 /** A server's frames are not masked, so there is nothing to gain for a client. */
