@@ -8,6 +8,7 @@ import type { UpgradeContext } from './attempt.js'
 import { routeUpgrade } from './handler-run.js'
 import { serveAsPlainHttp } from './plain-http.js'
 import { asksForWebSocket, destroyOnError, isTaken, isTruncated, RawExchange, responseOn, socketBehind } from './raw-exchange.js'
+import { shareTexts } from './shared-texts.js'
 
 /**
  * The listener for an HTTP server's `upgrade` event. A request for a WebSocket goes through the app's router as any
@@ -54,6 +55,7 @@ export class UpgradeListener {
   }
 
   #take (raw: IncomingMessage, stream: Socket, head: Buffer, isShared: boolean): void {
+    shareTexts(raw)
     const socket = socketBehind(stream, raw)
     if (stream !== socket) stream.on('error', () => {}) // it repeats those of the socket
     const exchange = new RawExchange(this.#context, { raw, socket, head }, isShared)
