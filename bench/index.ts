@@ -5,11 +5,16 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { chart } from './report/chart.js'
 import { measureScenario, type Timing } from './measure/measure.js'
+import { countInstructions, type CountPlan } from './measure/instructions.js'
 import { mayHold, measureMemory, MEMORY_SERVERS } from './measure/memory.js'
 import { findProgram, Processes, ROOT } from './processes/processes.js'
-import { headerText, LEGEND, memoryText, newReport, resultText, syscallText, type Report } from './report/report.js'
+import { headerText, INSTRUCTION_LEGEND, instructionText, LEGEND, memoryText, newReport, resultText, syscallText, type Report } from './report/report.js'
 import { BASE, SCENARIOS, SERVERS, type Scenario, type ServerName } from './scenarios.js'
 import { measureSyscalls } from './measure/syscalls.js'
+
+const COUNTED: readonly ServerName[] = [BASE, 'ours', 'ours, tryReceive']
+const COUNT_PLAN: CountPlan = { window: 250e6, steady: 4, most: 14 }
+const QUICK_COUNT_PLAN: CountPlan = { window: 20e6, steady: 2, most: 3 }
 
 const USAGE = `npm run bench -- [options]
   --quick         the main scenarios with few rounds: less than a minute
@@ -18,7 +23,9 @@ const USAGE = `npm run bench -- [options]
   --servers A,B   only these of ${SERVERS.map((name) => `'${name}'`).join(', ')}; '${BASE}' is always measured
                   ('bun' and 'deno' need: npm install --no-save bun deno)
   --bufferutil    lets ws use bufferutil
-  --syscalls      only counts system calls, with strace`
+  --syscalls      only counts system calls, with strace
+  --instructions  only counts instructions for each message, with valgrind: ten minutes or more, also exact on a busy machine.
+                  It takes --only and --servers (without: ${COUNTED.map((name) => `'${name}'`).join(', ')}), and --quick, which is inexact`
 
 interface Settings {
   readonly isQuick: boolean
@@ -27,6 +34,7 @@ interface Settings {
   readonly servers: readonly ServerName[]
   readonly usesBufferutil: boolean
   readonly onlySyscalls: boolean
+  readonly onlyInstructions: boolean
 }
 
 const QUICK_SERVERS: readonly ServerName[] = [BASE, 'ours', 'event, corked']
@@ -42,10 +50,11 @@ function readSettings (): Settings {
       only: { type: 'string', default: '' },
       servers: { type: 'string' },
       bufferutil: { type: 'boolean', default: false },
-      syscalls: { type: 'boolean', default: false }
+      syscalls: { type: 'boolean', default: false },
+      instructions: { type: 'boolean', default: false }
     }
   })
-  const { quick, only, bufferutil, syscalls } = values
+  const { quick, only, bufferutil, syscalls, instructions } = values
   const rounds = Number(values.rounds ?? (quick ? 3 : 7))
   if (!Number.isSafeInteger(rounds) || rounds < 1) throw new TypeError(`--rounds takes a positive number, not ${values.rounds}`)
   if (![...SCENARIOS.map(({ name }) => name), MEMORY].some((name) => name.includes(only))) {
@@ -55,10 +64,16 @@ function readSettings (): Settings {
     isQuick: quick,
     timing: { rounds, budget: quick ? QUICK_BUDGET : Infinity, warmUp: quick ? 200 : 250, window: quick ? 300 : 600 },
     only,
-    servers: values.servers === undefined ? quick ? QUICK_SERVERS : SERVERS : readServers(values.servers),
+    servers: values.servers === undefined ? defaultServers(values) : readServers(values.servers),
     usesBufferutil: bufferutil,
-    onlySyscalls: syscalls
+    onlySyscalls: syscalls,
+    onlyInstructions: instructions
   }
+}
+
+function defaultServers ({ quick, instructions }: { quick: boolean, instructions: boolean }): readonly ServerName[] {
+  if (instructions) return COUNTED
+  return quick ? QUICK_SERVERS : SERVERS
 }
 
 // A name may contain a comma with a space after it: 'ours, timeout' is one name, 'ours,timeout' is two
@@ -88,14 +103,19 @@ function serverEnvironment ({ usesBufferutil }: Settings): NodeJS.ProcessEnv {
   return {}
 }
 
-function isWanted ({ name, isQuick: isMain }: Scenario, { only, isQuick }: Settings): boolean {
-  return only === '' ? isMain || !isQuick : name.includes(only)
+// A whole name means that scenario alone, although the same words may be in the names of others
+function wantedScenarios ({ only, isQuick, onlyInstructions }: Settings): readonly Scenario[] {
+  const named = SCENARIOS.filter(({ name }) => name === only)
+  if (named.length > 0) return named
+  if (only !== '') return SCENARIOS.filter(({ name }) => name.includes(only))
+  if (onlyInstructions) return SCENARIOS.filter(({ isCounted }) => isCounted)
+  return SCENARIOS.filter((scenario) => scenario.isQuick || !isQuick)
 }
 
 async function runScenarios (processes: Processes, settings: Settings, report: Report): Promise<void> {
   const { timing } = settings
   const servers = present(settings.servers)
-  for (const scenario of SCENARIOS.filter((each) => isWanted(each, settings))) {
+  for (const scenario of wantedScenarios(settings)) {
     const result = await measureScenario(processes, scenario, servers.filter((name) => scenario.servers.includes(name)), timing)
     report.results.push(result)
     say(resultText(result))
@@ -123,6 +143,23 @@ async function runSyscalls (processes: Processes, report: Report): Promise<void>
     report.syscalls.push(result)
     say(syscallText(result))
   }
+}
+
+async function runInstructions (processes: Processes, settings: Settings, report: Report): Promise<void> {
+  const [valgrind, vgdb] = [findProgram('valgrind'), findProgram('vgdb')]
+  if (valgrind === null || vgdb === null) return say('--instructions needs valgrind, which is not installed')
+  say(INSTRUCTION_LEGEND)
+  const servers = present(settings.servers).filter((name) => isCountable(name) || say(`${name} is left out because it does not run under valgrind`))
+  const plan = settings.isQuick ? QUICK_COUNT_PLAN : COUNT_PLAN
+  for (const scenario of wantedScenarios(settings)) {
+    const result = await countInstructions(processes, { valgrind, vgdb }, scenario, servers.filter((name) => scenario.servers.includes(name)), plan)
+    report.instructions.push(result)
+    say(instructionText(result))
+  }
+}
+
+function isCountable (name: ServerName): boolean {
+  return name !== 'bun' && name !== 'deno'
 }
 
 function save (report: Report): void {
@@ -157,6 +194,7 @@ async function main (settings: Settings): Promise<void> {
     const report = newReport(['npm run bench --', ...process.argv.slice(2)].join(' '))
     say(`${headerText(report)}\n${LEGEND}\n`)
     if (settings.onlySyscalls) await runSyscalls(processes, report)
+    else if (settings.onlyInstructions) await runInstructions(processes, settings, report)
     else {
       await runScenarios(processes, settings, report)
       await runMemory(processes, settings, report)

@@ -24,25 +24,27 @@ export interface Scenario {
   readonly stalled: number
   readonly servers: readonly ServerName[]
   readonly isQuick: boolean
+  /** Whether `--instructions` alone counts it. */
+  readonly isCounted: boolean
 }
 
-const PLAIN_ECHO: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws', 'net', 'bun', 'deno']
+const PLAIN_ECHO: readonly ServerName[] = [BASE, 'ours', 'ours, tryReceive', 'event, corked', 'ws', 'net', 'bun', 'deno']
 const EVERY_ECHO = SERVERS
 const LIBRARIES: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws']
 
-const DEFAULTS = { kind: 'exchange', path: '/echo', depth: 1, isCompressed: false, isEncrypted: false, stalled: 0, servers: PLAIN_ECHO, isQuick: false } as const
+const DEFAULTS = { kind: 'exchange', path: '/echo', depth: 1, isCompressed: false, isEncrypted: false, stalled: 0, servers: PLAIN_ECHO, isQuick: false, isCounted: false } as const
 
 /** The simplest scenario. */
-export const SMALL_ECHO: Scenario = { ...DEFAULTS, name: '64 × 1 × 20 B', connections: 64, size: 20, servers: EVERY_ECHO, isQuick: true }
+export const SMALL_ECHO: Scenario = { ...DEFAULTS, name: '64 × 1 × 20 B', connections: 64, size: 20, servers: EVERY_ECHO, isQuick: true, isCounted: true }
 
 export const SCENARIOS: readonly Scenario[] = [
   SMALL_ECHO,
-  { ...DEFAULTS, name: '64 × 1 × 1 KiB', connections: 64, size: 1024 },
-  { ...DEFAULTS, name: '64 × 1 × 16 KiB', connections: 64, size: 16 * 1024 },
-  { ...DEFAULTS, name: '16 × 1 × 64 KiB', connections: 16, size: 64 * 1024 },
-  { ...DEFAULTS, name: '16 × 16 × 125 B', connections: 16, depth: 16, size: 125, servers: EVERY_ECHO, isQuick: true },
-  { ...DEFAULTS, name: '16 × 64 × 20 B', connections: 16, depth: 64, size: 20, servers: EVERY_ECHO, isQuick: true },
-  { ...DEFAULTS, name: '16 × 64 × 1 KiB', connections: 16, depth: 64, size: 1024 },
+  { ...DEFAULTS, name: '64 × 1 × 1 KiB', connections: 64, size: 1024, isCounted: true },
+  { ...DEFAULTS, name: '64 × 1 × 16 KiB', connections: 64, size: 16 * 1024, isCounted: true },
+  { ...DEFAULTS, name: '16 × 1 × 64 KiB', connections: 16, size: 64 * 1024, isCounted: true },
+  { ...DEFAULTS, name: '16 × 16 × 125 B', connections: 16, depth: 16, size: 125, servers: EVERY_ECHO, isQuick: true, isCounted: true },
+  { ...DEFAULTS, name: '16 × 64 × 20 B', connections: 16, depth: 64, size: 20, servers: EVERY_ECHO, isQuick: true, isCounted: true },
+  { ...DEFAULTS, name: '16 × 64 × 1 KiB', connections: 16, depth: 64, size: 1024, isCounted: true },
   { ...DEFAULTS, name: 'burst, 100 × 20 B', path: '/burst', connections: 16, size: 20, servers: LIBRARIES, isQuick: true },
   { ...DEFAULTS, name: 'fan-out to 1,000, 1 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, size: 125, servers: LIBRARIES },
   { ...DEFAULTS, name: 'fan-out to 1,000, 16 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, depth: 16, size: 125, servers: LIBRARIES, isQuick: true },
@@ -56,7 +58,7 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...DEFAULTS, name: 'TLS, 16 × 16 × 125 B', connections: 16, depth: 16, size: 125, isEncrypted: true, servers: LIBRARIES },
   { ...DEFAULTS, name: 'TLS, fan-out to 1,000, 1 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, size: 125, isEncrypted: true, servers: LIBRARIES },
   { ...DEFAULTS, name: 'TLS, fan-out to 1,000, 2 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 1000, depth: 2, size: 125, isEncrypted: true, servers: LIBRARIES },
-  { ...DEFAULTS, name: 'upgrades, 16 at a time', kind: 'upgrades', path: '/idle', connections: 16, size: 0, servers: LIBRARIES }
+  { ...DEFAULTS, name: 'upgrades, 16 at a time', kind: 'upgrades', path: '/idle', connections: 16, size: 0, servers: LIBRARIES, isCounted: true }
 ]
 
 /** How many messages come back for one batch of one connection. In a fan-out it counts those of all connections. */

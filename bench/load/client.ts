@@ -1,5 +1,7 @@
 import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls, TLSSocket } from 'node:tls'
+import { newPromise } from './promise.js'
 
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' // the answer to KEY (RFC 6455, section 1.3)
@@ -102,4 +104,18 @@ export async function connectAll (count: number, port: number, path: string, opt
     if (heads.some((head) => /permessage-deflate/i.test(head) !== (options.isCompressed ?? false))) throw new Error('Compression was not negotiated as it should be')
   }
   return connections
+}
+
+/** Rejects when one of the connections ends without `destroy()`. */
+export function lossOf (connections: readonly Connection[]): Promise<never> {
+  const { promise, reject } = newPromise<never>()
+  for (const connection of connections) connection.onLoss = reject
+  promise.catch(() => {})
+  return promise
+}
+
+/** Cuts the connections off. Resolves when the server should have finished with them, which it has to before it is measured again. */
+export async function endAll (connections: readonly Connection[]): Promise<void> {
+  for (const connection of connections) connection.destroy()
+  await sleep(60 + connections.length / 4)
 }

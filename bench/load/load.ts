@@ -3,15 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { constants, inflateRawSync } from 'node:zlib'
 import { headerSize, payloadSize } from '../../test/fixtures/frames.js'
 import { answerQuestions } from '../processes/child.js'
-import { connectAll, Connection } from './client.js'
+import { connectAll, endAll, lossOf, type Connection } from './client.js'
+import { close, exchange, open, upgradeOnce, type Target } from './counted.js'
+import { Meter, newExchanges } from './exchange.js'
 import { cpuTime } from '../measure/cpu.js'
-import { clientFrame, compressedFrame, FrameCounter, sampleText, serverFrame } from './frames.js'
-import { BURST, BURST_TEXT, repliesOf, type Scenario } from '../scenarios.js'
-
-export interface Target {
-  readonly scenario: Scenario
-  readonly port: number
-}
+import { clientFrame, compressedFrame, sampleText, serverFrame } from './frames.js'
+import { newPromise } from './promise.js'
+import { BURST, BURST_TEXT, type Scenario } from '../scenarios.js'
 
 export interface Task extends Target {
   /** The process of the server. */
@@ -37,112 +35,13 @@ export interface Measurement {
   readonly total: number
 }
 
+const PATIENCE = 60_000 // ms for one reply, which a server under valgrind may need
 const STALLED = 10_000 // ms without a reply. It is long because a busy machine can hold a process up for longer than a window
-
-// With compression, so many different messages are sent that deflate's window of 32 KiB has forgotten a message before it is repeated
-const DEFLATE_WINDOW = 32 * 1024
-
-/** Counts what comes back, in bytes or in frames. @param perMessage how many of them make one message */
-class Meter {
-  readonly #perMessage: number
-  #amount = 0
-  #roundTrips: number[] = []
-
-  constructor (perMessage: number) {
-    this.#perMessage = perMessage
-  }
-
-  get messages (): number {
-    return this.#amount / this.#perMessage
-  }
-
-  add (amount: number): void {
-    this.#amount += amount
-  }
-
-  addRoundTrip (time: number): void {
-    this.#roundTrips.push(time)
-  }
-
-  forgetRoundTrips (): void {
-    this.#roundTrips = []
-  }
-
-  percentile (share: number): number | null {
-    const sorted = this.#roundTrips.toSorted((a, b) => a - b)
-    return sorted[Math.floor(share * (sorted.length - 1))] ?? null
-  }
-}
-
-/** Writes a batch, waits for all its replies, and writes the next batch. */
-class Exchange {
-  readonly #connection: Connection
-  readonly #batches: readonly Buffer[]
-  readonly #wanted: number
-  readonly #meter: Meter
-  #batch = 0
-  #got = 0
-  #startedAt = 0
-
-  /** @param wanted the amount, as `reply()` counts it, that answers one batch */
-  constructor (connection: Connection, batches: readonly Buffer[], wanted: number, meter: Meter) {
-    this.#connection = connection
-    this.#batches = batches
-    this.#wanted = wanted
-    this.#meter = meter
-  }
-
-  next (): void {
-    this.#startedAt = performance.now()
-    this.#connection.socket.write(this.#batches[this.#batch] ?? '')
-    this.#batch = (this.#batch + 1) % this.#batches.length
-  }
-
-  reply (amount: number): void {
-    this.#meter.add(amount)
-    this.#got += amount
-    if (this.#got < this.#wanted) return
-    if (this.#got > this.#wanted) throw new Error('More came back than was expected')
-    this.#got = 0
-    this.#meter.addRoundTrip(performance.now() - this.#startedAt)
-    this.next()
-  }
-}
-
-function batchesOf ({ isCompressed, depth, size }: Scenario, seed: number): Buffer[] {
-  const count = isCompressed ? Math.ceil(DEFLATE_WINDOW * 2 / (depth * size)) : 1
-  return Array.from({ length: count }, (_, batch) => {
-    const frames = Array.from({ length: depth }, (_, i) => isCompressed ? compressedFrame(sampleText(size, seed + batch * depth + i)) : clientFrame(sampleText(size, 0)))
-    return Buffer.concat(frames)
-  })
-}
 
 /** The bytes that one connection gets in answer to one message. */
 function expectedReply ({ path, size }: Scenario): Buffer {
   if (path !== '/burst') return serverFrame(sampleText(size, 0))
   return Buffer.concat(Array.from({ length: BURST }, () => serverFrame(Buffer.from(BURST_TEXT))))
-}
-
-/** How much the meter counts for one message: 1 if it counts frames, because compressed frames have any length, else bytes. */
-function amountOfMessage ({ kind, isCompressed, path, size }: Scenario): number {
-  if (isCompressed || kind === 'upgrades') return 1
-  const replySize = path === '/burst' ? BURST_TEXT.length : size
-  return headerSize(replySize) + replySize
-}
-
-function startExchanges (scenario: Scenario, connections: readonly Connection[], meter: Meter): void {
-  const wanted = repliesOf(scenario) * amountOfMessage(scenario)
-  const { isCompressed, kind } = scenario
-  const newExchange = (connection: Connection, i: number) => new Exchange(connection, batchesOf(scenario, i * 1000), wanted, meter)
-  const [publisher] = connections
-  const publications = kind === 'fan-out' && publisher !== undefined ? newExchange(publisher, 0) : undefined
-  const exchanges = connections.map((connection, i) => {
-    const exchange = publications ?? newExchange(connection, i)
-    const counter = new FrameCounter()
-    connection.onBytes = isCompressed ? (chunk) => exchange.reply(counter.count(chunk)) : (chunk) => exchange.reply(chunk.length)
-    return exchange
-  })
-  for (const exchange of new Set(exchanges)) exchange.next()
 }
 
 /** Measures what the meter counts. It rejects if `failure` rejects. */
@@ -180,9 +79,9 @@ async function measure (task: Task): Promise<Measurement> {
   const stalled = await connectAll(scenario.stalled, port, scenario.path, scenario)
   for (const { socket } of stalled) socket.pause()
   const failure = lossOf(connections)
-  const meter = new Meter(amountOfMessage(scenario))
+  const meter = new Meter(scenario)
   try {
-    startExchanges(scenario, connections, meter)
+    for (const exchange of newExchanges(scenario, connections, meter)) exchange.run()
     return await observe(task, meter, failure)
   } finally {
     await endAll([...connections, ...stalled])
@@ -191,16 +90,14 @@ async function measure (task: Task): Promise<Measurement> {
 
 async function measureUpgrades (task: Task): Promise<Measurement> {
   const { scenario, port } = task
-  const meter = new Meter(amountOfMessage(scenario))
+  const meter = new Meter(scenario)
   const over = new AbortController()
   const upgradeOnAndOn = async () => {
     while (!over.signal.aborted) {
       const start = performance.now()
-      const connection = new Connection(port, scenario.path, scenario)
-      await connection.opened
+      await upgradeOnce({ scenario, port })
       meter.add(1)
       meter.addRoundTrip(performance.now() - start)
-      connection.destroy()
     }
   }
   const slots = Array.from({ length: scenario.connections }, upgradeOnAndOn)
@@ -213,26 +110,6 @@ async function measureUpgrades (task: Task): Promise<Measurement> {
     await Promise.allSettled(slots)
     await endAll([])
   }
-}
-
-/** Rejects when one of the connections ends without `destroy()`. */
-function lossOf (connections: readonly Connection[]): Promise<never> {
-  const { promise, reject } = newPromise<never>()
-  for (const connection of connections) connection.onLoss = reject
-  promise.catch(() => {})
-  return promise
-}
-
-function newPromise<T> () {
-  let resolve: (value: T) => void = () => {}
-  let reject: (error: Error) => void = () => {}
-  const promise = new Promise<T>((...settle) => { [resolve, reject] = settle })
-  return { promise, resolve, reject }
-}
-
-async function endAll (connections: readonly Connection[]): Promise<void> {
-  for (const connection of connections) connection.destroy()
-  await sleep(60 + connections.length / 4) // the server has to finish with them before it is measured again
 }
 
 /** Rejects unless the reply to one message has exactly the expected bytes. */
@@ -270,9 +147,9 @@ function uncompressed (bytes: Buffer): Buffer {
 }
 
 async function until (isTrue: () => boolean): Promise<void> {
-  const end = performance.now() + 5000
+  const end = performance.now() + PATIENCE
   while (!isTrue()) {
-    if (performance.now() > end) throw new Error('The reply has not come within 5 s')
+    if (performance.now() > end) throw new Error(`The reply has not come within ${PATIENCE} ms`)
     await sleep(2)
   }
 }
@@ -303,7 +180,7 @@ async function release (): Promise<void> {
   held = []
 }
 
-const commands = { verify, measure, hold, release }
+const commands = { verify, measure, hold, release, open, exchange, close }
 export type LoadCommands = typeof commands
 
 answerQuestions(commands)

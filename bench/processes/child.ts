@@ -7,7 +7,7 @@ type Commands = Record<string, (input: never) => unknown>
 interface Request { readonly command: string, readonly input: unknown }
 type Answer = { readonly output: unknown } | { readonly error: string }
 
-const PATIENCE = 120_000 // ms; a question that takes longer counts as failed
+const PATIENCE = 300_000 // ms; a question that takes longer counts as failed. A server under valgrind is slow
 
 const running = new Set<ChildProcess>()
 

@@ -48,6 +48,8 @@ export interface ServerOptions {
   readonly isCompressed?: boolean
   readonly isEncrypted?: boolean
   readonly nodeOptions?: readonly string[]
+  /** A program with its arguments that runs the server, and because of which its times do not count, so that any CPU will do. */
+  readonly wrapper?: readonly string[]
 }
 
 /** All processes of a run: the load generator, and the servers, each of which is started when it is first needed. */
@@ -68,10 +70,10 @@ export class Processes {
   }
 
   /** Starts a server that is used for nothing else. The caller ends it. */
-  async fresh (name: ServerName, { isCompressed = false, isEncrypted = false, nodeOptions = [] }: ServerOptions = {}): Promise<RunningServer> {
+  async fresh (name: ServerName, { isCompressed = false, isEncrypted = false, nodeOptions = [], wrapper = [] }: ServerOptions = {}): Promise<RunningServer> {
     const options = [...isCompressed ? ['--compression'] : [], ...isEncrypted ? ['--tls'] : []]
     const command = commandOf(name, options, nodeOptions)
-    const server = await Child.start<ServerCommands>(name, pinned(cpus.server, command), this.#env)
+    const server = await Child.start<ServerCommands>(name, wrapper.length > 0 ? [...wrapper, ...command] : pinned(cpus.server, command), this.#env)
     return { process: server, port: await server.ask('port', undefined) }
   }
 

@@ -5,6 +5,7 @@ import type { Result, Row } from '../measure/measure.js'
 import type { MemoryResult } from '../measure/memory.js'
 import { describePinning, ROOT } from '../processes/processes.js'
 import { BASE } from '../scenarios.js'
+import type { InstructionResult } from '../measure/instructions.js'
 import type { SyscallResult } from '../measure/syscalls.js'
 
 export interface Report {
@@ -12,6 +13,7 @@ export interface Report {
   readonly results: Result[]
   readonly memory: MemoryResult[]
   readonly syscalls: SyscallResult[]
+  readonly instructions: InstructionResult[]
 }
 
 /** From this share of its CPU on, the load generator counts as the limit of the rate. */
@@ -53,7 +55,7 @@ export function newReport (command: string): Report {
     date: new Date().toISOString(),
     command
   }
-  return { header, results: [], memory: [], syscalls: [] }
+  return { header, results: [], memory: [], syscalls: [], instructions: [] }
 }
 
 function versionOf (name: string): string {
@@ -93,6 +95,18 @@ export function memoryText ({ connections, rows }: MemoryResult): string {
 export function syscallText ({ scenario, server, writes, reads, waits, all }: SyscallResult): string {
   const head = ['', 'write+writev', 'read', 'epoll_wait', 'all']
   return table(`system calls per message, ${scenario}`, head, [[server, ...[writes, reads, waits, all].map((calls) => calls.toFixed(3))]])
+}
+
+export const INSTRUCTION_LEGEND = `Instructions of the server in user space, compiler settled, with the collection of young objects. They leave out the kernel's
+share: what a system call costs beyond its entry is not in them. ±: standard error. × ${BASE}: its instructions ÷ instructions (more is better)
+Each server runs alone, in one thread, with all the connections of the scenario; under valgrind it is so slow that all of them wait for it`
+
+export function instructionText ({ scenario, unit, rows }: InstructionResult): string {
+  const head = ['', `instructions/${unit}`, '±', `× ${BASE}`, 'windows']
+  const lines = rows.map(({ server, instructions, error, ratio, isSteady, windows }) =>
+    [server, Math.round(instructions).toLocaleString('en') + (isSteady ? '' : '§'), `${(error * 100).toFixed(1)} %`, ratio.toFixed(3), String(windows.length)])
+  const notes = rows.every(({ isSteady }) => isSteady) ? [] : ['  § the compiler had not settled: count again']
+  return [table(`instructions, ${scenario}`, head, lines), ...notes].join('\n')
 }
 
 // The first column is aligned to the left, the others to the right
