@@ -7,7 +7,7 @@ import { chart } from './report/chart.js'
 import { measureScenario, type Timing } from './measure/measure.js'
 import { countInstructions, type CountPlan } from './measure/instructions.js'
 import { mayHold, measureMemory, MEMORY_SERVERS } from './measure/memory.js'
-import { findProgram, Processes, ROOT } from './processes/processes.js'
+import { findProgram, missingPackage, Processes, ROOT } from './processes/processes.js'
 import { headerText, INSTRUCTION_LEGEND, instructionText, LEGEND, memoryText, newReport, resultText, syscallText, type Report } from './report/report.js'
 import { BASE, SCENARIOS, SERVERS, type Scenario, type ServerName } from './scenarios.js'
 import { measureSyscalls } from './measure/syscalls.js'
@@ -21,7 +21,7 @@ const USAGE = `npm run bench -- [options]
   --rounds N      how often each server is measured in each scenario (7)
   --only TEXT     only the scenarios whose name contains TEXT; 'memory' is one
   --servers A,B   only these of ${SERVERS.map((name) => `'${name}'`).join(', ')}; '${BASE}' is always measured
-                  ('bun' and 'deno' need: npm install --no-save bun deno)
+                  ('uws', 'bun' and 'deno' need: npm install --no-save uwebsockets bun deno)
   --bufferutil    lets ws use bufferutil
   --syscalls      only counts system calls, with strace
   --instructions  only counts instructions for each message, with valgrind: ten minutes or more, also exact on a busy machine.
@@ -84,12 +84,12 @@ function readServers (text: string): ServerName[] {
   return SERVERS.filter((name) => name === BASE || names.includes(name))
 }
 
-/** The servers whose programs are installed. */
+/** The servers whose programs and packages are installed. */
 function present (servers: readonly ServerName[]): ServerName[] {
   return servers.filter((name) => {
-    if ((name !== 'bun' && name !== 'deno') || findProgram(name) !== null) return true
-    say(`${name} is left out because it is not installed: npm install --no-save bun deno`)
-    return false
+    const missing = missingPackage(name)
+    if (missing !== null) say(`${name} is left out because it is not installed: npm install --no-save ${missing}`)
+    return missing === null
   })
 }
 

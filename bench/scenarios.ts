@@ -1,6 +1,6 @@
 export const OURS = ['ours', 'ours, timeout', 'ours, for await', 'ours, tryReceive'] as const
 export const BASE = 'event'
-export const SERVERS = [BASE, ...OURS, 'event, corked', 'ws', 'net', 'bun', 'deno'] as const
+export const SERVERS = [BASE, ...OURS, 'event, corked', 'ws', 'net', 'uws', 'bun', 'deno'] as const
 export type ServerName = typeof SERVERS[number]
 
 export type Path = '/echo' | '/burst' | '/fan-out' | '/idle'
@@ -28,9 +28,10 @@ export interface Scenario {
   readonly isCounted: boolean
 }
 
-const PLAIN_ECHO: readonly ServerName[] = [BASE, 'ours', 'ours, tryReceive', 'event, corked', 'ws', 'net', 'bun', 'deno']
+const PLAIN_ECHO: readonly ServerName[] = [BASE, 'ours', 'ours, tryReceive', 'event, corked', 'ws', 'net', 'uws', 'bun', 'deno']
 const EVERY_ECHO = SERVERS
-const LIBRARIES: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws']
+const LIBRARIES: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws', 'uws']
+const COMPRESSING: readonly ServerName[] = [BASE, 'ours', 'event, corked', 'ws']
 
 const DEFAULTS = { kind: 'exchange', path: '/echo', depth: 1, isCompressed: false, isEncrypted: false, stalled: 0, servers: PLAIN_ECHO, isQuick: false, isCounted: false } as const
 
@@ -51,8 +52,8 @@ export const SCENARIOS: readonly Scenario[] = [
   { ...DEFAULTS, name: 'fan-out to 10,000, 1 × 125 B', kind: 'fan-out', path: '/fan-out', connections: 10_000, size: 125, servers: LIBRARIES },
   { ...DEFAULTS, name: 'fan-out to 100, 1 × 16 KiB', kind: 'fan-out', path: '/fan-out', connections: 100, size: 16 * 1024, servers: LIBRARIES },
   { ...DEFAULTS, name: 'fan-out to 100, 1 × 16 KiB, and to one that does not read', kind: 'fan-out', path: '/fan-out', connections: 100, size: 16 * 1024, stalled: 1, servers: LIBRARIES },
-  { ...DEFAULTS, name: 'compressed, 64 × 1 × 1 KiB', connections: 64, size: 1024, isCompressed: true, servers: LIBRARIES },
-  { ...DEFAULTS, name: 'compressed, 16 × 64 × 125 B', connections: 16, depth: 64, size: 125, isCompressed: true, servers: LIBRARIES },
+  { ...DEFAULTS, name: 'compressed, 64 × 1 × 1 KiB', connections: 64, size: 1024, isCompressed: true, servers: COMPRESSING },
+  { ...DEFAULTS, name: 'compressed, 16 × 64 × 125 B', connections: 16, depth: 64, size: 125, isCompressed: true, servers: COMPRESSING },
   { ...DEFAULTS, name: 'TLS, 64 × 1 × 20 B', connections: 64, size: 20, isEncrypted: true, servers: LIBRARIES },
   { ...DEFAULTS, name: 'TLS, 16 × 1 × 64 KiB', connections: 16, size: 64 * 1024, isEncrypted: true, servers: LIBRARIES },
   { ...DEFAULTS, name: 'TLS, 16 × 16 × 125 B', connections: 16, depth: 16, size: 125, isEncrypted: true, servers: LIBRARIES },

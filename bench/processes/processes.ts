@@ -1,4 +1,4 @@
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { Child, endChildren } from './child.js'
 import { chooseCpus } from '../measure/cpu.js'
@@ -28,6 +28,13 @@ export function findProgram (name: string): string | null {
   return directories.map((directory) => join(directory, name)).find(isExecutable) ?? null
 }
 
+/** The package that has to be installed for a server although `npm ci` does not install it, or `null`. */
+export function missingPackage (name: ServerName): string | null {
+  if (name === 'bun' || name === 'deno') return findProgram(name) === null ? name : null
+  if (name === 'uws') return existsSync(join(ROOT, 'node_modules/uwebsockets')) ? null : 'uwebsockets'
+  return null
+}
+
 function isExecutable (path: string): boolean {
   try {
     accessSync(path, constants.X_OK)
@@ -41,7 +48,8 @@ function commandOf (name: ServerName, options: readonly string[], nodeOptions: r
   const server = (file: string) => join(ROOT, 'bench/servers', file)
   if (name === 'bun') return [findProgram('bun') ?? name, server('bun.ts')]
   if (name === 'deno') return [findProgram('deno') ?? name, 'run', '--quiet', '--no-check', '--unstable-sloppy-imports', '--allow-all', server('deno.ts')]
-  return [process.execPath, ...nodeOptions, '--import', 'tsx', server('node.ts'), name, ...options]
+  const node = [process.execPath, ...nodeOptions, '--import', 'tsx']
+  return name === 'uws' ? [...node, server('uws.ts'), ...options] : [...node, server('node.ts'), name, ...options]
 }
 
 export interface ServerOptions {
