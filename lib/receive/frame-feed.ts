@@ -1,7 +1,7 @@
 import { Writable, type Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { inOwnMemory } from '../base/own-memory.js'
-import { CUT, FIN, headerSize, MASKED, MAX_HEADER, payloadSize } from './frame-header.js'
+import { CLOSE, CUT, FIN, headerSize, MASKED, MAX_HEADER, payloadSize } from './frame-header.js'
 import { MIN_WORDS, readMask, unmask } from './mask.js'
 
 /** How a read begins: with this many more bytes of a frame that began before, or with the rest of a header that began with these bytes. */
@@ -45,6 +45,7 @@ class FrameFeed {
   readonly #receiver: Writable
   #rest: Rest = 0 // what is missing of the frame that ws has the beginning of
   #isHolding = false // the transport was paused by this class
+  #hasWaited = false // the close frame has
   #late: Buffer[] = [] // bytes that could not be put back, because the transport is destroyed
 
   constructor (socket: WebSocket, transport: Duplex, receiver: Writable) {
@@ -57,6 +58,7 @@ class FrameFeed {
     this.#isHolding = false
     for (let at = 0; at < chunk.length && this.#isWanted;) {
       if (!this.#isReady) return this.#putBack(chunk.subarray(at))
+      if (chunk[at] === CLOSE && this.#rest === 0 && !this.#hasWaited) return this.#waitATurn(chunk.subarray(at))
       at += this.#give(chunk.subarray(at))
     }
   }
@@ -87,6 +89,13 @@ class FrameFeed {
     this.#rest = typeof end === 'number' ? end - frame.length : end
     this.#receiver.write(!isCut && frame[0]! < FIN ? inOwnMemory(frame) : frame, this.#onThrough) // ws keeps a fragment until its message is complete
     return frame.length
+  }
+
+  /** So that the handler can answer the message before a close frame. */
+  #waitATurn (bytes: Buffer): void {
+    this.#hasWaited = true
+    this.#putBack(bytes)
+    setImmediate(this.#onThrough)
   }
 
   #putBack (bytes: Buffer): void {

@@ -9,6 +9,7 @@ export const BINARY = 0x2
 export const FIN = 0x80
 export const WHOLE_TEXT = FIN | TEXT
 export const WHOLE_BINARY = FIN | BINARY
+export const CLOSE = FIN | 0x8
 export const PING = FIN | 0x9
 export const PONG = FIN | 0xa
 

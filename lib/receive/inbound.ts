@@ -151,19 +151,16 @@ export class Inbound implements FrameSink {
 
   /** @internal */
   transportOnEnd (wsOnEnd: Listener): void {
-    if (this.hasConcluded) { // ws would end streams that have ended already, and each would make an error with a stack for nobody
+    if (this.hasConcluded) {
+      // Of what ws does then only this is left: it would end its receiver again, too
       if (!this.transport.writableEnded) this.transport.end()
-      return
-    }
-    if (this.#held !== undefined) {
+    } else if (this.#held !== undefined) {
       this.finish()
       setImmediate(() => this.transportOnEnd(wsOnEnd)) // ws answers a violation some ticks later, and not after it heard of the end
-      return
+    } else {
+      this.#owner.transportOnEnd()
+      wsOnEnd.call(this.transport)
     }
-    this.#owner.transportOnEnd()
-    if (!this.hasConcluded) wsOnEnd.call(this.transport)
-    // Else ws would end its receiver, which has ended, and the transport. To end a finished stream makes an error that nobody sees, with its stack
-    else if (!this.transport.writableEnded) this.transport.end()
   }
 
   /** @internal */
@@ -207,7 +204,7 @@ function goOn (inbound: Inbound): void {
   inbound.goOn()
 }
 
-/** Makes the receiver of `ws`, which has ended, ignore that `ws` ends it again. */
+/** Makes the receiver of `ws`, which has ended, ignore that `ws` ends it again. To end a finished stream makes an error, with its stack, that nobody sees. */
 function ignoreEnd (socket: WebSocket): void {
   const receiver = receiverOf(socket)
   if (receiver !== undefined) receiver.end = endNothing

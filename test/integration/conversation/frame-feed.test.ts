@@ -325,3 +325,24 @@ for (const [mode, options] of Object.entries({ compressed: COMPRESSED, deferred:
     })
   }
 }
+
+for (const [name, options, message] of [
+  ['compressed', COMPRESSED, (text: string) => compressed(text)],
+  ['emitted in a later turn', DEFERRED, (text: string) => frame(text)]
+] as const) {
+  t.test(`messages before a close frame in the same write are answered, where they are ${name}`, async (t) => {
+    const app = await buildApp(t, options)
+    app.get('/', async (request) => {
+      const ws = await request.getWebSocketAsync()
+      for await (const { length } of ws) await ws.sendAsync(String(length))
+    })
+    const port = await listen(app)
+    for (let i = 0; i < 20; i++) {
+      const client = await openRaw(t, port, '/', DEFLATE)
+      client.write(message('a'), message('bc'), closeFrame(4000))
+      t.equal(await client.text(), '1')
+      t.equal(await client.text(), '2')
+      t.match(await client.frame(), { opcode: 8 })
+    }
+  })
+}
