@@ -4,7 +4,7 @@ import { assertOptions, invalidArgument, type Names } from '../base/validation.j
 import { Bus, type BusState, type PublicationGap, type PubSub } from '../topics/bus.js'
 import { assertClose, type CloseInfo } from '../base/close.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
-import type { Traffic } from '../connection/live-connection.js'
+import type { Traffic } from '../connection/connection-parts.js'
 import { debug } from '../base/debug.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { logForeign } from '../base/log.js'

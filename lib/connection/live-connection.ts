@@ -4,50 +4,16 @@ import type { WebSocket } from 'ws'
 import type { CloseCause, CloseInfo } from '../base/close.js'
 import { Inbound, kOwner } from '../receive/inbound.js'
 import { Message } from '../receive/message.js'
-import type { Amount } from '../receive/receive-limits.js'
 import { ReceiveQueue } from '../receive/receive-queue.js'
 import type { Publication } from '../send/frame.js'
 import { NOT_SENT, Sender } from '../send/sender.js'
 import { sendTransport } from '../send/socket-transport.js'
-import type { Topics } from '../topics/topics.js'
+import type { ConnectionOwner, ConnectionParts, Traffic } from './connection-parts.js'
 import type { ConnectionSettings } from './connection-settings.js'
 import { Ending } from './ending.js'
 import { KeepAlive } from './keep-alive.js'
 import type { ObservedSocket } from './observed-socket.js'
 import type { PingPolicy } from './ping-policy.js'
-import type { TimerWheel } from './timer-wheel.js'
-
-/** The app, as its connections see it. */
-export interface ConnectionOwner {
-  readonly lifecycle: {
-    /** Whether the app is closing. */
-    readonly isClosing: boolean
-  }
-  /** @internal `null` for the client of a test, which cannot subscribe. */
-  readonly topics: Topics<LiveConnection> | null
-  /** Ticks twice in an interval of the keep-alive. */
-  readonly wheel: TimerWheel | null
-  /** Called once, when the connection has ended and before `closed` resolves. */
-  delete (connection: LiveConnection, closeInfo: CloseInfo, traffic: Traffic): void
-  /** A message that came, or one that was to be sent, was dropped. */
-  dropped (connection: LiveConnection, direction: 'in' | 'out', reason: string, bytes: number): void
-}
-
-/** What passed through a connection. */
-export interface Traffic {
-  readonly received: Amount
-  readonly sent: Amount & { readonly dropped: number }
-}
-
-/** What a connection is made of. */
-export interface ConnectionParts {
-  readonly socket: ObservedSocket
-  readonly transport: Duplex
-  readonly request: FastifyRequest
-  readonly settings: ConnectionSettings
-  readonly identifier: string | null
-  readonly owner: ConnectionOwner
-}
 
 /**
  * A connection as the plugin sees it: it hears its socket, its transport and the app, and knows whether it is open. An application
@@ -72,7 +38,7 @@ export abstract class LiveConnection {
   /** @internal */
   readonly _settings: ConnectionSettings
   /** @internal */
-  readonly _owner: ConnectionOwner
+  readonly _owner: ConnectionOwner<LiveConnection>
   /** @internal */
   readonly _queue: ReceiveQueue<Message<this>>
   /** @internal */
@@ -94,7 +60,7 @@ export abstract class LiveConnection {
   #dropped = 0 // messages that were not sent, because the peer reads too slowly
 
   /** @internal */
-  constructor ({ socket, transport, request, settings, identifier, owner }: ConnectionParts) {
+  constructor ({ socket, transport, request, settings, identifier, owner }: ConnectionParts<LiveConnection>) {
     this.request = request
     this.socket = socket
     this.identifier = identifier

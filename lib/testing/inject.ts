@@ -3,7 +3,9 @@ import type { FastifyInstance } from 'fastify'
 import { assertOptions, invalidArgument, type Names } from '../base/validation.js'
 import { isHeaderField, isToken } from '../base/http.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
-import type { ConnectionOwner, ConnectionParts } from '../connection/live-connection.js'
+import type { ConnectionOwner } from '../connection/connection-parts.js'
+import type { ConnectionSettings } from '../connection/connection-settings.js'
+import type { LiveConnection } from '../connection/live-connection.js'
 import { observed, type ObservedSocket } from '../connection/observed-socket.js'
 import { streamPair, type StreamEnd } from './stream-pair.js'
 
@@ -19,7 +21,7 @@ export interface InjectOptions {
 const OPTIONS: Names<InjectOptions> = { headers: true, subprotocols: true, remoteAddress: true }
 
 /** What a client needs: the settings of a connection, with the `closeTimeout` of the server. */
-type ClientSettings = ConnectionParts['settings']
+type ClientSettings = ConnectionSettings
 
 /** The server answered HTTP instead of accepting the upgrade. */
 export class InjectRefusedError extends Error {
@@ -76,7 +78,7 @@ export class InjectedWebSocket extends AsyncWebSocket {
 }
 
 /** No app owns a client. */
-const NO_OWNER: ConnectionOwner = { lifecycle: { isClosing: false }, wheel: null, topics: null, delete () {}, dropped () {} }
+const NO_OWNER: ConnectionOwner<LiveConnection> = { lifecycle: { isClosing: false }, wheel: null, topics: null, delete () {}, dropped () {} }
 
 /** `app.injectWebSocketAsync` */
 export function injectInto (app: FastifyInstance, server: Server, settings: ClientSettings) {

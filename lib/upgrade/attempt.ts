@@ -9,7 +9,7 @@ import { diagnostics } from '../base/diagnostics.js'
 import { errors } from '../base/errors.js'
 import { readForeign } from '../base/log.js'
 import { AsyncWebSocket } from '../connection/async-web-socket.js'
-import type { ConnectionParts } from '../connection/live-connection.js'
+import type { ConnectionSettings } from '../connection/connection-settings.js'
 import type { ObservedSocket } from '../connection/observed-socket.js'
 import { readAcceptOptions, type Acceptance, type AcceptOptions } from './accept-options.js'
 import type { Admission, Ticket } from './admission.js'
@@ -36,7 +36,7 @@ export interface UpgradeContext {
   foreignPlugins: readonly ForeignPlugin[]
   /** Known when the app is ready. An open connection keeps its HTTP response only for these hooks. */
   hasResponseHooks: boolean
-  readonly settings: UpgradeSettings & ConnectionParts['settings']
+  readonly settings: UpgradeSettings & ConnectionSettings
   readonly admission: Admission
   readonly collection: WebSocketCollection
   readonly lifecycle: Lifecycle

@@ -1,7 +1,8 @@
 import t from 'tap'
 import type { CancelOptions } from '../../lib/base/validation.js'
 import { AsyncWebSocket } from '../../lib/connection/async-web-socket.js'
-import type { ConnectionOwner } from '../../lib/connection/live-connection.js'
+import type { ConnectionOwner } from '../../lib/connection/connection-parts.js'
+import type { LiveConnection } from '../../lib/connection/live-connection.js'
 import { fakeClock } from '../fixtures/fake-clock.js'
 import { fakeConnection, type Situation } from '../fixtures/fake-connection.js'
 
@@ -27,7 +28,7 @@ function fakeTopics () {
     },
     unsubscribe (...args: unknown[]) { note('unsubscribe', ...args) }
   }
-  return { notes, topics: topics as unknown as ConnectionOwner['topics'] } // nothing else of them is used
+  return { notes, topics: topics as unknown as ConnectionOwner<LiveConnection>['topics'] } // nothing else of them is used
 }
 
 t.test('data is an empty object until the application sets it', async (t) => {
