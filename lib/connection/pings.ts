@@ -10,7 +10,7 @@ export class Pings {
   /** The last round trip that was measured, in ms. */
   latency: number | null = null
   readonly #socket: { ping (payload: string): void }
-  readonly #waiting = new Map<string, Ping>() // by payload, in the order in which they were sent
+  #waiting: Map<string, Ping> | undefined // by payload, in the order in which they were sent; there is none while none waits
   #count = 0
 
   constructor (socket: { ping (payload: string): void }) {
@@ -23,10 +23,11 @@ export class Pings {
     const ping: Ping = {
       sentAt: performance.now(),
       finish: (latency) => {
-        this.#waiting.delete(payload)
+        this.#remove(payload)
         onFinish(latency)
       }
     }
+    this.#waiting ??= new Map()
     this.#waiting.set(payload, ping)
     this.#socket.ping(payload)
     return ping
@@ -34,7 +35,7 @@ export class Pings {
 
   /** A pong came. It also answers the pings before its own: a peer need only answer the latest (RFC 6455, section 5.5.3). */
   pongOnReceive (payload: string): void {
-    if (!this.#waiting.has(payload)) return
+    if (this.#waiting?.has(payload) !== true) return
     const now = performance.now()
     for (const [sent, ping] of this.#waiting) {
       this.latency = now - ping.sentAt
@@ -45,6 +46,11 @@ export class Pings {
 
   /** Finishes every ping that waits, because the connection has ended. */
   end (): void {
-    for (const ping of this.#waiting.values()) ping.finish(null)
+    for (const ping of this.#waiting?.values() ?? []) ping.finish(null)
+  }
+
+  #remove (payload: string): void {
+    this.#waiting?.delete(payload)
+    if (this.#waiting?.size === 0) this.#waiting = undefined
   }
 }

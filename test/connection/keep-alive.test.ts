@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import { KeepAlive, type KeepAliveSettings } from '../../lib/connection/keep-alive.js'
 import { TimerWheel } from '../../lib/connection/timer-wheel.js'
 import { fakeClock } from '../fixtures/fake-clock.js'
+import { measureMemory } from '../fixtures/memory.js'
 
 /** A keep-alive on a fake clock, and its peer, for which the test answers. */
 function newKeepAlive (t: Test, settings: KeepAliveSettings | null = { interval: 1000, timeout: 500 }) {
@@ -164,4 +165,28 @@ t.test('a pong that comes before any ping is ignored', async (t) => {
   const { keepAlive } = newKeepAlive(t, null)
   keepAlive.pongOnReceive('1')
   t.equal(keepAlive.latency, null)
+})
+
+t.test('once a peer has answered, the ping and its deadline take no memory', async (t) => {
+  const clock = fakeClock(t)
+  const wheel = new TimerWheel(500, 1)
+  const peers = Array.from({ length: 1000 }, () => {
+    const peer = { lastPing: '', keepAlive: undefined as KeepAlive | undefined }
+    peer.keepAlive = new KeepAlive({
+      _inbound: { bytesRead: 0 },
+      _queue: { readAhead () {} },
+      socket: { isPaused: false, ping: (payload) => { peer.lastPing = payload } },
+      reportResumes () {},
+      terminateWith () {}
+    }, { interval: 1000, timeout: 500 }, wheel)
+    peer.keepAlive.start()
+    return peer
+  })
+  const before = await measureMemory()
+  clock.tick(1000)
+  for (const { keepAlive, lastPing } of peers) keepAlive?.pongOnReceive(lastPing)
+  const after = await measureMemory()
+  t.ok(peers.every(({ lastPing }) => lastPing !== ''))
+  const cost = (after.used - before.used) / peers.length
+  t.ok(cost < 300, `${cost} bytes a peer`)
 })
