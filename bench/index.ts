@@ -1,5 +1,5 @@
 /** Measures this plugin against `@fastify/websocket` and other servers. Linux only, because CPU times come from /proc. */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -8,6 +8,8 @@ import { measureScenario, type Timing } from './measure/measure.js'
 import { countInstructions, type CountPlan } from './measure/instructions.js'
 import { mayHold, measureMemory, MEMORY_SERVERS } from './measure/memory.js'
 import { findProgram, missingPackage, Processes, ROOT } from './processes/processes.js'
+import { keep, readKept } from './report/kept.js'
+import { markdown } from './report/markdown.js'
 import { headerText, INSTRUCTION_LEGEND, instructionText, LEGEND, memoryText, newReport, resultText, syscallText, type Report } from './report/report.js'
 import { BASE, SCENARIOS, SERVERS, type Scenario, type ServerName } from './scenarios.js'
 import { measureSyscalls } from './measure/syscalls.js'
@@ -25,7 +27,8 @@ const USAGE = `npm run bench -- [options]
   --bufferutil    lets ws use bufferutil
   --syscalls      only counts system calls, with strace
   --instructions  only counts instructions for each message, with valgrind: ten minutes or more, also exact on a busy machine.
-                  It takes --only and --servers (without: ${COUNTED.map((name) => `'${name}'`).join(', ')}), and --quick, which is inexact`
+                  It takes --only and --servers (without: ${COUNTED.map((name) => `'${name}'`).join(', ')}), and --quick, which is inexact
+  --markdown      only prints the last result as the table of the README`
 
 interface Settings {
   readonly isQuick: boolean
@@ -35,12 +38,15 @@ interface Settings {
   readonly usesBufferutil: boolean
   readonly onlySyscalls: boolean
   readonly onlyInstructions: boolean
+  readonly onlyMarkdown: boolean
 }
 
 const QUICK_SERVERS: readonly ServerName[] = [BASE, 'ours', 'event, corked']
 const QUICK_BUDGET = 5_000 // ms for each scenario, so that the whole takes less than a minute even on a busy machine
 const MEMORY = 'memory'
 const RESULTS = join(import.meta.dirname, 'results')
+const LATEST = join(RESULTS, 'latest.json')
+const kept = readKept(LATEST)
 
 function readSettings (): Settings {
   const { values } = parseArgs({
@@ -51,10 +57,11 @@ function readSettings (): Settings {
       servers: { type: 'string' },
       bufferutil: { type: 'boolean', default: false },
       syscalls: { type: 'boolean', default: false },
-      instructions: { type: 'boolean', default: false }
+      instructions: { type: 'boolean', default: false },
+      markdown: { type: 'boolean', default: false }
     }
   })
-  const { quick, only, bufferutil, syscalls, instructions } = values
+  const { quick, only, bufferutil, syscalls, instructions, markdown: onlyMarkdown } = values
   const rounds = Number(values.rounds ?? (quick ? 3 : 7))
   if (!Number.isSafeInteger(rounds) || rounds < 1) throw new TypeError(`--rounds takes a positive number, not ${values.rounds}`)
   if (![...SCENARIOS.map(({ name }) => name), MEMORY].some((name) => name.includes(only))) {
@@ -67,7 +74,8 @@ function readSettings (): Settings {
     servers: values.servers === undefined ? defaultServers(values) : readServers(values.servers),
     usesBufferutil: bufferutil,
     onlySyscalls: syscalls,
-    onlyInstructions: instructions
+    onlyInstructions: instructions,
+    onlyMarkdown
   }
 }
 
@@ -118,7 +126,7 @@ async function runScenarios (processes: Processes, settings: Settings, report: R
   for (const scenario of wantedScenarios(settings)) {
     const result = await measureScenario(processes, scenario, servers.filter((name) => scenario.servers.includes(name)), timing)
     report.results.push(result)
-    say(resultText(result))
+    say(resultText(result, kept, report))
   }
 }
 
@@ -154,7 +162,7 @@ async function runInstructions (processes: Processes, settings: Settings, report
   for (const scenario of wantedScenarios(settings)) {
     const result = await countInstructions(processes, { valgrind, vgdb }, scenario, servers.filter((name) => scenario.servers.includes(name)), plan)
     report.instructions.push(result)
-    say(instructionText(result))
+    say(instructionText(result, kept, report))
   }
 }
 
@@ -162,9 +170,10 @@ function isCountable (name: ServerName): boolean {
   return name !== 'bun' && name !== 'deno'
 }
 
-function save (report: Report): void {
-  mkdirSync(RESULTS, { recursive: true })
-  writeFileSync(join(RESULTS, 'latest.json'), `${JSON.stringify(report, null, 2)}\n`)
+// The figures of --quick are too coarse to compare with
+function save (report: Report, { isQuick }: Settings): void {
+  if (isQuick) return say('\nThe figures of --quick are not kept')
+  keep(LATEST, kept, report)
   say('\nbench/results/latest.json')
   if (report.results.length === 0) return
   writeFileSync(join(RESULTS, 'latest.svg'), chart(report.results))
@@ -181,6 +190,7 @@ function fail (text: string): void {
 }
 
 async function main (settings: Settings): Promise<void> {
+  if (settings.onlyMarkdown) return say(markdown(kept))
   if (!existsSync('/proc/self/schedstat')) return fail('CPU times are read from /proc/<pid>/task/*/schedstat, which does not exist on this machine')
   if (!existsSync(join(ROOT, 'dist/index.js'))) return fail('There is no dist/: run npm run build')
   const processes = await Processes.start(serverEnvironment(settings))
@@ -199,7 +209,7 @@ async function main (settings: Settings): Promise<void> {
       await runScenarios(processes, settings, report)
       await runMemory(processes, settings, report)
     }
-    save(report)
+    save(report, settings)
   } finally {
     processes.end()
   }

@@ -8,7 +8,12 @@ export interface Target {
   readonly port: number
 }
 
-interface Session extends Target {
+export interface CountedTarget extends Target {
+  /** The process of the server. */
+  readonly pid: number
+}
+
+interface Session extends CountedTarget {
   readonly connections: readonly Connection[]
   readonly exchanges: readonly Exchange[]
   readonly meter: Meter
@@ -18,22 +23,31 @@ interface Session extends Target {
 let session: Session | null = null
 
 /** Opens the connections of a scenario and holds them until `close()`. */
-export async function open ({ scenario, port }: Target): Promise<void> {
+export async function open ({ scenario, port, pid }: CountedTarget): Promise<void> {
   const count = scenario.kind === 'upgrades' ? 0 : scenario.connections
   const connections = await connectAll(count, port, scenario.path, scenario)
   const meter = new Meter(scenario)
   const exchanges = newExchanges(scenario, connections, meter)
-  session = { scenario, port, connections, exchanges, meter, failure: lossOf(connections) }
+  session = { scenario, port, pid, connections, exchanges, meter, failure: lossOf(connections) }
 }
 
 /** Sends so many batches on each connection, or makes so many upgrades in each place. Resolves to how many messages came back. */
 export async function exchange ({ batches }: { batches: number }): Promise<number> {
   if (session === null) throw new Error('No connections are open')
-  const { scenario, exchanges, meter, failure } = session
+  const { scenario, meter } = session
   if (scenario.kind === 'upgrades') return await upgrade(session, batches)
   const before = meter.messages
-  await Promise.race([Promise.all(exchanges.map((each) => each.run(batches))), failure])
+  for (let i = 0; i < batches; i++) await exchangeOnce(session)
   return meter.messages - before
+}
+
+// The server stands still while the batches are sent, so it finds those of all connections in one turn of its event loop. Otherwise the
+// number of turns, and with it the count, would depend on how busy the machine is
+async function exchangeOnce ({ pid, exchanges, failure }: Session): Promise<void> {
+  process.kill(pid, 'SIGSTOP')
+  const answered = Promise.all(exchanges.map((each) => each.run(1)))
+  process.kill(pid, 'SIGCONT')
+  await Promise.race([answered, failure])
 }
 
 async function upgrade (target: Target, count: number): Promise<number> {

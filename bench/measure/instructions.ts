@@ -1,5 +1,6 @@
 import { CallgrindServer, type CallgrindPrograms } from './callgrind.js'
 import type { Processes } from '../processes/processes.js'
+import { mean, standardError } from './statistics.js'
 import { BASE, type Scenario, type ServerName } from '../scenarios.js'
 
 /** How much is counted. */
@@ -53,7 +54,7 @@ export async function countInstructions (processes: Processes, programs: Callgri
 
 // The windows begin with one batch and grow as the compiler makes a message cheaper
 async function countWindows (load: Processes['load'], server: CallgrindServer, scenario: Scenario, plan: CountPlan): Promise<number[]> {
-  const target = { scenario, port: server.port }
+  const target = { scenario, port: server.port, pid: server.pid }
   await load.ask('verify', target)
   await load.ask('open', target)
   await server.beginCounting()
@@ -88,14 +89,4 @@ function toRow (server: ServerName, windows: readonly number[], base: number, pl
 function steadyOf (windows: readonly number[]): number[] {
   const lowest = Math.min(...windows)
   return windows.filter((window) => window <= lowest * (1 + STEADY))
-}
-
-function mean (values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length
-}
-
-function standardError (values: readonly number[]): number {
-  const centre = mean(values)
-  const squares = values.map((value) => (value - centre) ** 2)
-  return Math.sqrt(mean(squares) / Math.max(1, values.length - 1))
 }

@@ -1,5 +1,6 @@
 import type { Measurement, Task } from '../load/load.js'
 import type { Processes } from '../processes/processes.js'
+import { median, spreadOf, type Spread } from './statistics.js'
 import { BASE, type Scenario, type ServerName } from '../scenarios.js'
 
 export interface Timing {
@@ -15,9 +16,9 @@ export interface Row {
   readonly server: ServerName
   readonly rate: number
   /** The rate divided by that of the base in the same round. For this ratio and `cpuRatio` more is better. */
-  readonly rateRatio: number
+  readonly rateRatio: Spread
   readonly cpu: number
-  readonly cpuRatio: number
+  readonly cpuRatio: Spread
   readonly p50: number
   readonly p99: number
   /** The share of its CPU that the generator used. Near 1, the generator limits the rate. */
@@ -64,14 +65,15 @@ async function measureRound (processes: Processes, scenario: Scenario, order: re
 function toRow (server: ServerName, rounds: readonly Round[]): Row {
   const own = rounds.map((round) => measured(round, server))
   const base = rounds.map((round) => measured(round, BASE))
-  const medianOf = (figure: (own: Measurement, base: Measurement) => number) =>
-    median(own.map((each, i) => figure(each, base[i] ?? each)))
+  const medianOf = (figure: (own: Measurement) => number) => median(own.map(figure))
+  const spreadOfRatio = (figure: (own: Measurement, base: Measurement) => number) =>
+    spreadOf(own.map((each, i) => figure(each, base[i] ?? each)))
   return {
     server,
     rate: medianOf(({ rate }) => rate),
-    rateRatio: medianOf((own, base) => own.rate / base.rate),
+    rateRatio: spreadOfRatio((own, base) => own.rate / base.rate),
     cpu: medianOf(({ cpu }) => cpu),
-    cpuRatio: medianOf((own, base) => base.cpu / own.cpu),
+    cpuRatio: spreadOfRatio((own, base) => base.cpu / own.cpu),
     p50: median(own.flatMap(({ p50 }) => p50 ?? [])),
     p99: median(own.flatMap(({ p99 }) => p99 ?? [])),
     loadShare: medianOf(({ ownShare }) => ownShare),
@@ -84,11 +86,4 @@ function measured (round: Round, server: ServerName): Measurement {
   const measurement = round.get(server)
   if (measurement === undefined) throw new Error(`${server} was not measured`)
   return measurement
-}
-
-/** The median, or `NaN` if there are no values. */
-export function median (values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const [lower = NaN, upper = NaN] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]]
-  return (lower + upper) / 2
 }

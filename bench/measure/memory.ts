@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { median } from './measure.js'
+import { median } from './statistics.js'
 import type { Processes } from '../processes/processes.js'
 import { BASE, SMALL_ECHO, type ServerName } from '../scenarios.js'
 

@@ -11,16 +11,16 @@ const BAR = 12
 const GROUP = BARS.length * BAR + 14
 const TOP = 56
 
-/** Draws as bars how much less CPU a message costs than with the base, whose bar is 1. The chart has no background. */
+/** Draws as bars how much less CPU a message costs than with the base, whose bar is 1, and as lines the spread. The chart has no background. */
 export function chart (results: readonly Result[]): string {
-  const ratios = results.flatMap(({ rows }) => rows.filter(isShown).map(({ cpuRatio }) => cpuRatio))
+  const ratios = results.flatMap(({ rows }) => rows.filter(isShown).map(({ cpuRatio }) => cpuRatio.upper))
   const max = Math.ceil(Math.max(1.5, ...ratios) * 2) / 2
   const scale = (ratio: number) => ratio / max * (WIDTH - LABELS - 60)
   const height = TOP + results.length * GROUP + 30
   const one = LABELS + scale(1)
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="system-ui, sans-serif" font-size="12">
 <style>text { fill: #57606a } line { stroke: #57606a } @media (prefers-color-scheme: dark) { text { fill: #b1bac4 } line { stroke: #b1bac4 } }</style>
-<text x="0" y="16" font-size="14" font-weight="600">Messages for the CPU that one costs with @fastify/websocket (more is better)</text>
+<text x="0" y="16" font-size="14" font-weight="600">Messages for the CPU that one costs with @fastify/websocket (more is better), and the quartiles</text>
 ${legend()}
 ${results.map((result, i) => group(result, TOP + i * GROUP, scale)).join('\n')}
 <line x1="${px(one)}" x2="${px(one)}" y1="${TOP - 6}" y2="${height - 24}" stroke-dasharray="3 3"/>
@@ -45,10 +45,13 @@ function group ({ scenario, rows }: Result, y: number, scale: (ratio: number) =>
     const row = rows.find((row) => row.server === server)
     if (row === undefined) return []
     const top = y + i * BAR
-    const width = scale(row.cpuRatio)
+    const { median, lower, upper } = row.cpuRatio
+    const width = scale(median)
+    const middle = top + BAR / 2 - 1
     return [
       `<rect x="${LABELS}" y="${top}" width="${px(width)}" height="${BAR - 2}" fill="${colour}"/>`,
-      `<text x="${px(LABELS + width + 6)}" y="${top + BAR - 3}" font-size="10">${row.cpuRatio.toFixed(2)}</text>`
+      `<line x1="${px(LABELS + scale(lower))}" x2="${px(LABELS + scale(upper))}" y1="${middle}" y2="${middle}" stroke-width="2"/>`,
+      `<text x="${px(LABELS + scale(Math.max(median, upper)) + 6)}" y="${top + BAR - 3}" font-size="10">${median.toFixed(2)}</text>`
     ]
   })
   return [`<text x="${LABELS - 10}" y="${y + BAR + 3}" text-anchor="end">${scenario}</text>`, ...bars].join('\n')
