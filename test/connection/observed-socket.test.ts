@@ -152,6 +152,26 @@ t.test('messages that ws emits are counted, whether the observer takes them or n
   t.match(socket, { receivedMessages: 1, receivedBytes: 5 })
 })
 
+t.test('isEmitReplaced tells whether the application has put a function of its own in the place of emit()', async (t) => {
+  const { socket } = newSocket()
+  t.equal(socket.isEmitReplaced, false)
+  const { emit } = socket
+  socket.emit = (...args) => Reflect.apply(emit, socket, args)
+  t.equal(socket.isEmitReplaced, true)
+  t.equal(newSocket().socket.isEmitReplaced, false, 'another socket has its own')
+  Reflect.deleteProperty(socket, 'emit')
+  t.equal(socket.isEmitReplaced, false)
+})
+
+t.test('emitToListeners() reaches the listeners alone, and counts nothing', async (t) => {
+  const { socket, log } = newSocket()
+  socket.on('message', (...args) => { log.push(['message', ...args]) })
+  log.length = 0
+  socket.emitToListeners(bytes, false)
+  t.same(log, [['message', bytes, false]])
+  t.match(socket, { receivedMessages: 0, receivedBytes: 0 })
+})
+
 t.test('binaryType is what listeners get; the observer gets a Buffer whatever it is', async (t) => {
   const { socket, log } = newSocket()
   const payload = Buffer.from('before payload').subarray(7)

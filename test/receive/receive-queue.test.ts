@@ -21,8 +21,10 @@ function newQueue<T extends string | number> (limits: ReceiveLimits = { highWate
     receive: async (options: { timeout?: number, signal?: AbortSignal }): Promise<T | null> => (await queue.receive(options.timeout, options.signal))?.value ?? null,
     end: () => queue.end(),
     readAhead: () => queue.readAhead(),
+    next: () => queue.next(),
     get length () { return queue.length },
-    get hasEnded () { return queue.hasEnded }
+    get hasEnded () { return queue.hasEnded },
+    get isWaitedFor () { return queue.isWaitedFor }
   }
 }
 
@@ -164,6 +166,27 @@ t.test('a receive that has ended leaves no timer and no listener', async (t) => 
   queue.end()
   t.same(await Promise.all(waiting), ['a', null, null])
   t.equal(listeners(), 0)
+})
+
+t.test('isWaitedFor tells whether a receive or an iteration waits, until it has a message, gives up, or has come to the end', async (t) => {
+  const queue = newQueue<string>()
+  const controller = new AbortController()
+  t.equal(queue.isWaitedFor, false)
+  const waiting = [queue.receive({}), queue.receive({ signal: controller.signal })]
+  t.equal(queue.isWaitedFor, true)
+  queue.push('a')
+  t.equal(queue.isWaitedFor, true, 'the other waits still')
+  controller.abort()
+  t.equal(queue.isWaitedFor, false)
+  queue.push('kept')
+  waiting.push(queue.receive({}))
+  t.equal(queue.isWaitedFor, false, 'it had a message at once')
+  const iteration = queue.next()
+  t.equal(queue.isWaitedFor, true)
+  queue.end()
+  t.equal(queue.isWaitedFor, false)
+  t.same(await Promise.all(waiting), ['a', null, 'kept'])
+  t.same(await iteration, { done: true, value: undefined })
 })
 
 t.test('push() pauses reading above either mark, and receive() resumes it at a quarter of both', async (t) => {
