@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'
 import { headerSize, writeFrame } from './frame.js'
 
 /** The memory with which a batch begins, in bytes. It doubles when it is full. */

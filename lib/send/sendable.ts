@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'
 import { types } from 'node:util'
 import { invalidArgument } from '../base/validation.js'
 

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'
 import { AbortableCalls } from '../base/abortable-calls.js'
 import { CANCEL_OPTIONS, type CancelOptions, type Names } from '../base/validation.js'
 import { Batch, Outcome } from './batch.js'
@@ -72,10 +73,14 @@ export class Sender {
   }
 
   /** `null`: it was not taken, because too much is unsent already. Where nothing else waits, one message is never too much. */
-  send (data: string | Buffer, options: SendOptions = {}): Promise<boolean> | null {
-    const { compress = true, timeout = Infinity, signal } = options
-    if (this.#state === 'ended' || signal?.aborted === true) return NOT_SENT
+  send (data: string | Buffer, options?: SendOptions): Promise<boolean> | null {
     const size = typeof data === 'string' ? Buffer.byteLength(data) : data.length
+    if (options === undefined && this.#state === 'ready' && this.#transport.offer(data, size, true, this.#room)) return SENT
+    return this.#sendWith(data, size, options ?? {})
+  }
+
+  #sendWith (data: string | Buffer, size: number, { compress = true, timeout = Infinity, signal }: SendOptions): Promise<boolean> | null {
+    if (this.#state === 'ended' || signal?.aborted === true) return NOT_SENT
     if (this.#state === 'ready' && this.#transport.offer(data, size, compress, this.#room)) return SENT
     if (!this.#transport.isOpen) return NOT_SENT
     const cost = this.#cost
