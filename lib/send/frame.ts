@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'
 /** The size of the header, in bytes, of a frame that is not masked (RFC 6455, section 5.2). */
 export function headerSize (payloadSize: number): number {
   if (payloadSize < 126) return 2
@@ -18,6 +19,20 @@ export function writeHeader (target: Buffer, offset: number, isBinary: boolean, 
   target[offset + 1] = 127
   target.writeUInt16BE(0, offset + 2)
   return target.writeUIntBE(payloadSize, offset + 4, 6)
+}
+
+/** The largest ASCII text, in bytes, that is joined to its header and to other frames. Copying a larger one into memory is faster. */
+export const MAX_JOINED = 256
+
+const TEXT_HEADERS = Array.from({ length: MAX_JOINED + 1 }, (_, size) => {
+  const header = Buffer.allocUnsafe(headerSize(size))
+  writeHeader(header, 0, false, size)
+  return header.toString('latin1')
+})
+
+/** Frames an ASCII text of at most `MAX_JOINED` characters. Each character of the result stands for one byte, as in latin1. */
+export function textFrame (data: string): string {
+  return TEXT_HEADERS[data.length] as string + data // there is a header for each length
 }
 
 /** Writes a message as one frame, text for a string and binary for bytes, and returns where the next one begins. */
@@ -58,11 +73,24 @@ export class Publication {
   /** The size of the payload, in bytes. */
   readonly size: number
   #frame: Buffer | undefined
+  #latin1: string | undefined
+  #before = ''
+  #joined: string | undefined
 
   constructor (data: string | Buffer) {
     this.size = Buffer.byteLength(data)
     this.#frame = typeof data === 'string' ? undefined : framed(data, this.size)
     this.data = this.#frame?.subarray(headerSize(this.size)) ?? data
+  }
+
+  /** Its frame after others, in a string as `textFrame` makes one. It is joined once for all connections that have gathered the same. */
+  joinedTo (frames: string): string {
+    if (this.#joined === undefined || frames !== this.#before) {
+      this.#latin1 ??= this.frame.toString('latin1')
+      this.#before = frames
+      this.#joined = frames + this.#latin1
+    }
+    return this.#joined
   }
 
   get frame (): Buffer {

@@ -1,7 +1,10 @@
+import { Buffer } from 'node:buffer'
 import { Socket } from 'node:net'
+import process from 'node:process'
 import type { Duplex } from 'node:stream'
 import type { Batch } from './batch.js'
-import { headerSize, MAX_POOLED, writeFrame, writeHeader, type Publication } from './frame.js'
+import { headerSize, MAX_JOINED, MAX_POOLED, textFrame, writeFrame, writeHeader, type Publication } from './frame.js'
+import { FRAMED, Gathered } from './gathered.js'
 import type { SendTransport } from './sender.js'
 
 /** Binary messages above this size are not copied, in bytes. */
@@ -10,11 +13,11 @@ const MAX_COPIED = 16 * 1024
 /** What was gathered is written once it has this size, in bytes. */
 const MAX_GATHERED = 64 * 1024
 
+/** So many bytes of short frames are joined into one string. V8 copies a string once more when it is written, so a longer one costs more than it gains. */
+const MAX_RUN = 8 * 1024
+
 /** What a write that has to wait takes beside its bytes, in bytes: a Buffer, its memory, and an entry in the stream. */
 const WRITE_COST = 512
-
-/** In place of the size of a payload: the message has its header already. */
-const FRAMED = -1
 
 type OnWritten = ((error?: Error | null) => void) | undefined
 
@@ -40,6 +43,10 @@ const MIN_REUSED = 1024
 let scratch = newScratch()
 let used = 0
 
+/** The outboxes that have gathered something in this turn, and how many they are. One call flushes all of them. */
+const gathering: (Outbox | undefined)[] = []
+let gatheringCount = 0
+
 /**
  * Frames the messages of a server, and gathers the frames until the next `process.nextTick` into one write, which is one system call.
  * Only the answer to a message that came alone is written at once.
@@ -48,10 +55,9 @@ export class Outbox implements SendTransport {
   readonly #socket: OutboxSocket
   readonly #stream: Duplex
   readonly #isPlainSocket: boolean
-  #messages: (string | Buffer)[] | undefined // made for the first message that is gathered
-  #payloadSizes: number[] | undefined
   #size = 0 // of what was gathered, with headers
-  #isScheduled = false
+  #joined = '' // the short frames that were gathered last, joined in a string whose characters stand for bytes
+  #others: Gathered | undefined // what was gathered before them, made for the first other message
   #waitingWrites = 0 // writes that were made while another waited; the count begins anew with an empty stream
 
   constructor (socket: OutboxSocket, stream: Duplex) {
@@ -86,19 +92,13 @@ export class Outbox implements SendTransport {
 
   /** Takes a message. Bytes up to 16 KiB are copied, so the caller may change them; larger ones must stay unchanged. */
   send (data: string | Buffer, payloadSize: number, _compress: boolean, onFlushed?: () => void): void {
-    this.#socket.sentMessages++
-    this.#socket.sentBytes += payloadSize
+    const socket = this.#socket
+    socket.sentMessages++
+    socket.sentBytes += payloadSize
     const onWritten = onFlushed && ifWritten(this.#stream, onFlushed)
-    if (payloadSize > (typeof data === 'string' ? MAX_GATHERED : MAX_COPIED)) {
-      this.flush()
-      this.#writeUncopied(data, payloadSize, onWritten)
-    } else if (this.#size === 0 && (!this.#socket.isBatching || onWritten !== undefined)) {
-      this.#socket.isBatching = true
-      this.#writeOne(data, payloadSize, onWritten)
-    } else {
-      this.#gather(typeof data === 'string' ? data : Buffer.from(data), payloadSize, headerSize(payloadSize) + payloadSize)
-      if (onWritten !== undefined || this.#size >= MAX_GATHERED) this.flush(onWritten)
-    }
+    if (payloadSize <= MAX_JOINED && typeof data === 'string' && data.length === payloadSize) this.#sendText(textFrame(data), onWritten)
+    else if (payloadSize <= (typeof data === 'string' ? MAX_GATHERED : MAX_COPIED)) this.#sendCopied(data, payloadSize, onWritten)
+    else this.#sendUncopied(data, payloadSize, onWritten)
   }
 
   sendBatch (batch: Batch, onFlushed?: () => void): void {
@@ -109,10 +109,14 @@ export class Outbox implements SendTransport {
   }
 
   /** Takes a message that goes to other connections too. A large one is not copied, nor is one that is written alone at once. */
-  publish ({ frame, size }: Publication): void {
-    this.#socket.sentMessages++
-    this.#socket.sentBytes += size
-    if (frame.length <= MAX_COPIED) {
+  publish (publication: Publication): void {
+    const { frame, size } = publication
+    const socket = this.#socket
+    socket.sentMessages++
+    socket.sentBytes += size
+    if (frame.length <= MAX_POOLED) {
+      this.#gatherJoined(publication.joinedTo(this.#joinedFor(frame.length)))
+    } else if (frame.length <= MAX_COPIED) {
       this.#gather(frame, FRAMED, frame.length)
     } else {
       this.flush()
@@ -126,56 +130,106 @@ export class Outbox implements SendTransport {
     if (size === 0) return
     this.#size = 0
     this.#socket.gathered = undefined
-    const frame = size > MAX_POOLED || this.#stream.writableLength === 0 ? this.#takeOnlyFrame() : undefined
+    const joined = this.#joined
+    if (joined.length === size) {
+      this.#joined = ''
+      return this.#writeJoined(joined, onWritten)
+    }
+    this.#closeJoined()
+    const others = this.#others as Gathered // what is not joined is there
+    const frame = others.takeOnlyFrame()
     if (frame !== undefined) return this.#write(frame, onWritten)
     const memory = this.#memoryFor(size)
-    this.#frameInto(memory)
+    others.takeInto(memory)
     this.#writeMemory(memory, onWritten)
   }
 
-  #writeOne (data: string | Buffer, payloadSize: number, onWritten: OnWritten): void {
+  #sendText (frame: string, onWritten: OnWritten): void {
+    if (this.#goesAtOnce(onWritten)) return this.#writeJoined(frame, onWritten)
+    this.#gatherJoined(this.#joinedFor(frame.length) + frame)
+    if (onWritten !== undefined || this.#size >= MAX_GATHERED) this.flush(onWritten)
+  }
+
+  #sendCopied (data: string | Buffer, payloadSize: number, onWritten: OnWritten): void {
     const size = headerSize(payloadSize) + payloadSize
-    const memory = this.#memoryFor(size)
-    writeFrame(memory, 0, data, payloadSize)
-    this.#writeMemory(memory, onWritten)
+    if (this.#goesAtOnce(onWritten)) {
+      const memory = this.#memoryFor(size)
+      writeFrame(memory, 0, data, payloadSize)
+      return this.#writeMemory(memory, onWritten)
+    }
+    this.#gather(typeof data === 'string' ? data : Buffer.from(data), payloadSize, size)
+    if (onWritten !== undefined || this.#size >= MAX_GATHERED) this.flush(onWritten)
+  }
+
+  #sendUncopied (data: string | Buffer, payloadSize: number, onWritten: OnWritten): void {
+    this.flush()
+    const header = Buffer.allocUnsafe(headerSize(payloadSize))
+    writeHeader(header, 0, typeof data !== 'string', payloadSize)
+    this.#stream.cork()
+    this.#write(header)
+    this.#write(data, onWritten)
+    this.#stream.uncork()
+  }
+
+  /** Whether the next message is written at once. If it is, what follows is gathered. */
+  #goesAtOnce (onWritten: OnWritten): boolean {
+    if (this.#size > 0 || (this.#socket.isBatching && onWritten === undefined)) return false
+    this.#socket.isBatching = true
+    return true
+  }
+
+  /** Writes joined frames. What has to wait is copied, because a string that is joined of others keeps more in memory than its bytes. */
+  #writeJoined (frames: string, onWritten: OnWritten): void {
+    if (this.#isPlainSocket && this.#stream.writableLength === 0) {
+      this.#waitingWrites = 0
+      this.#stream.write(frames, 'latin1', onWritten)
+    } else {
+      const memory = this.#memoryFor(frames.length)
+      memory.write(frames, 'latin1')
+      this.#writeMemory(memory, onWritten)
+    }
+  }
+
+  /** What a short frame of `size` bytes is to be joined to. */
+  #joinedFor (size: number): string {
+    if (this.#size + size > MAX_GATHERED + MAX_COPIED) this.flush()
+    if (this.#joined.length + size > MAX_RUN) this.#closeJoined()
+    return this.#joined
+  }
+
+  /** @param joined what `#joinedFor` has returned, and one frame more */
+  #gatherJoined (joined: string): void {
+    const size = joined.length - this.#joined.length
+    this.#joined = joined
+    this.#grow(size)
+  }
+
+  /** What is gathered from here on comes after the frames that are joined. */
+  #closeJoined (): void {
+    if (this.#joined === '') return
+    this.#add(this.#joined, FRAMED)
+    this.#joined = ''
   }
 
   #gather (data: string | Buffer, payloadSize: number, size: number): void {
     if (this.#size + size > MAX_GATHERED + MAX_COPIED) this.flush()
-    this.#messages ??= []
-    this.#payloadSizes ??= []
-    this.#messages.push(data)
-    this.#payloadSizes.push(payloadSize)
-    if (this.#size === 0) this.#socket.gathered = this
-    this.#size += size
-    if (this.#isScheduled) return
-    this.#isScheduled = true
-    process.nextTick(() => {
-      this.#isScheduled = false
-      this.flush()
-    })
+    this.#closeJoined()
+    this.#add(data, payloadSize)
+    this.#grow(size)
   }
 
-  #frameInto (memory: Buffer): void {
-    const [messages = [], payloadSizes = []] = [this.#messages, this.#payloadSizes]
-    let offset = 0
-    for (let i = 0; i < messages.length; i++) {
-      const [message, payloadSize] = [messages[i] as string | Buffer, payloadSizes[i] as number] // both arrays have the same length
-      if (payloadSize === FRAMED) offset += (message as Buffer).copy(memory, offset) // a frame is a Buffer
-      else offset = writeFrame(memory, offset, message, payloadSize)
-      messages[i] = '' // an array that V8 counts as old would keep the message until a full garbage collection
+  #add (data: string | Buffer, payloadSize: number): void {
+    this.#others ??= new Gathered()
+    this.#others.add(data, payloadSize)
+  }
+
+  #grow (size: number): void {
+    if (this.#size === 0) {
+      this.#socket.gathered = this
+      if (gatheringCount === 0) process.nextTick(flushAll)
+      gathering[gatheringCount++] = this
     }
-    messages.length = payloadSizes.length = 0
-  }
-
-  /** What was gathered, if it is a single frame. */
-  #takeOnlyFrame (): Buffer | undefined {
-    const [messages = [], payloadSizes = []] = [this.#messages, this.#payloadSizes]
-    if (messages.length !== 1 || payloadSizes[0] !== FRAMED) return undefined
-    const frame = messages[0] as Buffer // a frame is a Buffer
-    messages[0] = ''
-    messages.length = payloadSizes.length = 0
-    return frame
+    this.#size += size
   }
 
   #memoryFor (size: number): Buffer {
@@ -198,14 +252,20 @@ export class Outbox implements SendTransport {
     else this.#waitingWrites++
     this.#stream.write(data, onWritten)
   }
+}
 
-  #writeUncopied (data: string | Buffer, payloadSize: number, onWritten: OnWritten): void {
-    const header = Buffer.allocUnsafe(headerSize(payloadSize))
-    writeHeader(header, 0, typeof data !== 'string', payloadSize)
-    this.#stream.cork()
-    this.#write(header)
-    this.#write(data, onWritten)
-    this.#stream.uncork()
+function flushAll (): void {
+  let i = 0
+  try {
+    while (i < gatheringCount) {
+      const outbox = gathering[i]
+      gathering[i++] = undefined
+      outbox?.flush()
+    }
+  } finally {
+    gathering.copyWithin(0, i, gatheringCount)
+    gatheringCount -= i
+    if (gatheringCount > 0) process.nextTick(flushAll) // a stream has thrown
   }
 }
 

@@ -14,14 +14,17 @@ import { readAllFrames } from '../fixtures/frames.js'
 function newOutbox (stream: Duplex, isKept = false) {
   const writes: Buffer[] = []
   const given: Buffer[] = []
+  const isText: boolean[] = []
   let release: (() => void)[] | undefined
   Object.assign(stream, { _writev: null }) // a socket's own would go to the system
-  stream._write = (chunk: Buffer, _encoding, done) => {
+  stream._write = (data: string | Buffer, encoding, done) => {
+    const chunk = typeof data === 'string' ? Buffer.from(data, encoding) : data
     const take = () => {
       writes.push(isKept ? chunk : Buffer.from(chunk))
       done()
     }
     given.push(chunk)
+    isText.push(typeof data === 'string')
     if (release === undefined) take()
     else release.push(take)
   }
@@ -30,8 +33,10 @@ function newOutbox (stream: Duplex, isKept = false) {
   return {
     writes,
     given,
+    isText,
     count,
     outbox,
+    stream,
     send: (data: string | Buffer, onFlushed?: () => void) => outbox.send(data, Buffer.byteLength(data), true, onFlushed),
     stall: () => { release = [] },
     goOn: () => {
@@ -209,18 +214,86 @@ t.test('more than 64 KiB goes out in several writes, in order', async (t) => {
   t.ok(writes.every((write) => write.length < 80 * 1024))
 })
 
-t.test('a publication that goes out alone is written as it is, to all alike', async (t) => {
-  const publication = new Publication('→ all')
+t.test('a long publication that goes out alone is written as it is, to all alike', async (t) => {
+  const text = '→'.repeat(1000)
+  const publication = new Publication(text)
   const [one, other] = [newOutbox(new Socket()), newOutbox(new Socket())]
   one.outbox.publish(publication)
   other.outbox.publish(publication)
   t.equal(one.outbox.bufferedAmount, publication.frame.length)
   await turn()
-  t.same(payloads(one.writes), ['text → all'])
+  t.same(payloads(one.writes), [`text ${text}`])
   t.equal(one.given[0]?.buffer, other.given[0]?.buffer, 'the same memory')
   t.equal(one.given[0]?.byteOffset, other.given[0]?.byteOffset)
-  t.match(one.count, { sentMessages: 1, sentBytes: 7 })
+  t.match(one.count, { sentMessages: 1, sentBytes: 3000 })
   t.equal(one.outbox.bufferedAmount, 0)
+})
+
+t.test('short publications reach all alike, whatever else each has gathered', async (t) => {
+  const outboxes = Array.from({ length: 4 }, () => newOutbox(new Socket()))
+  const publications = [new Publication('a'), new Publication('zwölf'), new Publication(Buffer.from([0, 128, 255])), new Publication('')]
+  for (const [i, publication] of publications.entries()) {
+    for (const { outbox } of outboxes) outbox.publish(publication)
+    outboxes[i]?.send('own')
+  }
+  await turn()
+  const published = ['text a', 'text zwölf', `binary ${Buffer.from([0, 128, 255])}`, 'text ']
+  for (const [i, { writes }] of outboxes.entries()) t.same(payloads(writes), published.toSpliced(i + 1, 0, 'text own'))
+  t.same(outboxes.map(({ writes }) => writes.length), [1, 1, 1, 1])
+})
+
+t.test('short texts of ASCII go to a socket as one string; what has to wait does not, because the string would keep its parts', async (t) => {
+  const { isText, writes, send, stall, goOn } = newOutbox(new Socket())
+  const texts = ['', 'b', 'c'.repeat(125), 'd'.repeat(126), 'e'.repeat(256)]
+  send('a')
+  for (const text of texts) send(text)
+  await turn()
+  t.same(payloads(writes), ['text a', ...texts.map((text) => `text ${text}`)])
+  t.same(isText, [true, true])
+  for (let i = 0; i < 200; i++) send('x'.repeat(100)) // V8 would copy so long a string once more
+  await turn()
+  t.same(isText.splice(2), [false])
+  stall()
+  send('taken, and not written yet')
+  await turn()
+  send('waits')
+  await turn()
+  goOn()
+  await turn()
+  t.same(isText, [true, true, true, false])
+  t.equal(payloads(writes).at(-1), 'text waits')
+})
+
+t.test('texts of every kind and size, and bytes, keep their order', async (t) => {
+  const { writes, send, outbox } = newOutbox(new Socket())
+  const sent = Array.from({ length: 300 }, (_, i) => ['a', 'ü', '→', 'x'][i % 4]!.repeat(i * i % 700))
+  for (const [i, text] of sent.entries()) {
+    if (i % 5 === 0) send(Buffer.from(text))
+    else if (i % 7 === 0) outbox.publish(new Publication(text))
+    else send(text)
+    if (i % 50 === 0) await turn()
+  }
+  await turn()
+  t.same(payloads(writes), sent.map((text, i) => `${i % 5 === 0 ? 'binary' : 'text'} ${text}`))
+})
+
+t.test('if a stream throws, the others are written all the same', async (t) => {
+  const [first, failing, last] = [newOutbox(new Socket()), newOutbox(new Socket()), newOutbox(new Socket())]
+  failing.stream.write = () => { throw new Error('no') }
+  const nextTicks = t.capture(process, 'nextTick', () => {})
+  for (const { count, send } of [first, failing, last]) {
+    count.isBatching = true
+    send('a')
+  }
+  nextTicks.restore()
+  const calls = nextTicks()
+  t.equal(calls.length, 1, 'one call for all')
+  t.throws(() => calls[0]!.args[0](), { message: 'no' })
+  await turn()
+  t.same([first, failing, last].map(({ writes }) => payloads(writes)), [['text a'], [], ['text a']])
+  last.send('b')
+  await turn()
+  t.same(payloads(last.writes), ['text a', 'text b'])
 })
 
 t.test('publications go out together with what else is sent in that turn, in order', async (t) => {
