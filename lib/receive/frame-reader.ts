@@ -36,7 +36,7 @@ const SHORT_HEADER = 6
 export class FrameReader {
   readonly #sink: FrameSink
   readonly #limits: FrameLimits
-  #passed: PassedFrames | undefined // made for the first frame that is passed on
+  #passed: PassedFrames | undefined // while ws has something under way
   // Of the read under way
   #hasWaited = false
   #hasGiven = false
@@ -68,6 +68,7 @@ export class FrameReader {
       if (end === at) break
       at = end
     }
+    if (this.#passed?.isFree === true) this.#passed = undefined // an idle connection need not keep it
     return at
   }
 
