@@ -38,3 +38,10 @@ export function payloadSize (bytes: Buffer, at: number): number {
   if (short === 126) return bytes[at + 2]! << 8 | bytes[at + 3]!
   return bytes.readUInt32BE(at + 2) * 2 ** 32 + bytes.readUInt32BE(at + 6)
 }
+
+/** The same for a header that is not there as a whole: 0 if the size is not. The first two bytes must be there. */
+export function knownSize (bytes: Buffer): number {
+  const short = bytes[1]! & 127
+  const needed = short < 126 ? 2 : short === 126 ? 4 : 10
+  return bytes.length < needed ? 0 : payloadSize(bytes, 0)
+}

@@ -1,4 +1,4 @@
-import { BINARY, CONTINUATION, CUT, FIN, headerSize, MASKED, MAX_HEADER, payloadSize, PING, PONG, TEXT } from './frame-header.js'
+import { BINARY, CONTINUATION, CUT, FIN, headerSize, knownSize, MASKED, MAX_HEADER, payloadSize, PING, PONG, TEXT } from './frame-header.js'
 import { NOT_ASCII, readMask, rotated, unmask } from './mask.js'
 
 /** The mask of a smaller payload is left to `ws`, in bytes. */
@@ -68,6 +68,10 @@ export class PassedFrames {
     const length = headerSize(header, 0)
     this.isFragment = this.#isLast = false
     if (length === CUT) {
+      // ws judges a header as soon as it has its first two bytes, and the size when it has that
+      const isEnd = header.length > 1 && this.#judge(header[0]!, header[1]!, knownSize(header), false) === 'end'
+      if (isEnd && handler.isBehind) return at
+      this.isGivenUp = isEnd
       this.#cut = Buffer.from(header)
       return chunk.length
     }
