@@ -137,6 +137,11 @@ export class Inbound implements FrameSink {
     this.#held = undefined
     if (held === undefined || this.hasConcluded) return // it was handed over meanwhile, or ws has ended the connection for something else
     this.#readFrames(held, true)
+    if (this.#held === undefined) setImmediate(resume, this) // later, because after a FIN no answer to what was just read goes out
+  }
+
+  /** @internal */
+  resume (): void {
     if (this.#held === undefined && !this.#owner.socket.isPaused) this.transport.resume()
   }
 
@@ -212,6 +217,10 @@ function ignoreEnd (socket: WebSocket): void {
 
 function endNothing<T> (this: T): T {
   return this
+}
+
+function resume (inbound: Inbound): void {
+  inbound.resume()
 }
 
 /** A server's frames are not masked, so there is nothing to gain for a client. */
