@@ -5,6 +5,7 @@ import { TimerWheel } from '../../lib/connection/timer-wheel.js'
 import { Publication } from '../../lib/send/frame.js'
 import { fakeClock } from '../fixtures/fake-clock.js'
 import { fakeConnection, type Situation } from '../fixtures/fake-connection.js'
+import { frame } from '../fixtures/frames.js'
 
 type Fake = ReturnType<typeof fakeConnection>
 
@@ -15,6 +16,11 @@ function awaitedConnection (situation?: Situation): Fake {
   const fake = fakeConnection(situation)
   fake.connection.startReceiving()
   return fake
+}
+
+/** A read comes in with these messages, strings as text. */
+function read ({ transport }: Fake, ...messages: (string | Buffer)[]): void {
+  transport.emit('data', Buffer.concat(messages.map((message) => frame(message, { opcode: typeof message === 'string' ? 1 : 2 }))))
 }
 
 const NO_MESSAGES = { messages: 0, bytes: 0 }
@@ -294,6 +300,107 @@ t.test('the first answer to a received message is written at once, those to mess
   t.equal(socket.isBatching, true)
 })
 
+t.test('messages of a read are counted and received, or left to the listeners', async (t) => {
+  for (const isAwaited of [true, false]) {
+    const fake = isAwaited ? awaitedConnection() : fakeConnection()
+    const { connection, socket } = fake
+    const heard: unknown[] = []
+    if (!isAwaited) socket.on('message', (data, isBinary) => heard.push([data, isBinary]))
+    read(fake, 'zwölf', Buffer.from('ab'))
+    t.match(socket, { receivedMessages: 2, receivedBytes: 8 })
+    t.same(heard, isAwaited ? [] : [[Buffer.from('zwölf'), false], [Buffer.from('ab'), true]])
+    t.equal(connection._queue.length, isAwaited ? 2 : 0)
+    if (!isAwaited) continue
+    const [text, binary] = [connection.tryReceive(), connection.tryReceive()]
+    t.match([text?.getString(), binary?.getString()], ['zwölf', 'ab'])
+    t.match([text, binary], [{ isBinary: false, sender: connection }, { isBinary: true, sender: connection }])
+  }
+})
+
+t.test('messages of a read go to listeners beside the receives, such as those of a monitor, as binaryType says', async (t) => {
+  const fake = fakeConnection()
+  const { connection, socket } = fake
+  const heard: unknown[] = []
+  socket.on('message', (data, isBinary) => heard.push([data, isBinary]))
+  socket.binaryType = 'fragments'
+  connection.startReceiving()
+  read(fake, 'a', Buffer.from('b'))
+  t.same(heard, [[Buffer.from('a'), false], [[Buffer.from('b')], true]])
+  t.same([connection.tryReceive()?.getString(), connection.tryReceive()?.getString()], ['a', 'b'])
+  t.match(socket, { receivedMessages: 2, receivedBytes: 2 })
+})
+
+t.test('messages of a read go to listeners that were added before the first receive, after those that wait', async (t) => {
+  const fake = awaitedConnection()
+  const heard: string[] = []
+  read(fake, 'a')
+  fake.socket.on('message', (data) => heard.push(String(data)))
+  read(fake, 'b', 'c')
+  t.same(heard, ['a', 'b', 'c'])
+  t.equal(fake.connection._queue.length, 0)
+})
+
+t.test('a function that the application has put in the place of emit() gets each message, and decides what becomes of it', async (t) => {
+  const fake = awaitedConnection()
+  const { connection, socket } = fake
+  const { emit } = socket
+  const heard: unknown[][] = []
+  socket.emit = (name, data, ...rest) => {
+    heard.push([name, data, ...rest])
+    return String(data) !== 'swallowed' && Reflect.apply(emit, socket, [name, data, ...rest])
+  }
+  read(fake, 'a', 'swallowed', Buffer.from('b'))
+  t.same(heard, [['message', Buffer.from('a'), false], ['message', Buffer.from('swallowed'), false], ['message', Buffer.from('b'), true]])
+  t.same([connection.tryReceive()?.getString(), connection.tryReceive()?.getString(), connection.tryReceive()], ['a', 'b', null])
+  t.match(socket, { receivedMessages: 2, receivedBytes: 2 })
+})
+
+t.test('messages of a read that come when no more are taken are counted as unread', async (t) => {
+  const fake = awaitedConnection()
+  const { connection, log, peer } = fake
+  connection.closeWith(4000, 'mine', 'local')
+  read(fake, 'late', 'later')
+  t.same(log, [['close', 4000, 'mine'], ['dropped', 'in', 'closing', 4], ['dropped', 'in', 'closing', 5]])
+  peer.end()
+  t.match(connection.closeInfo, { unread: 2 })
+  t.match(log.at(-1), ['delete', {}, { received: { messages: 2, bytes: 9 } }])
+})
+
+t.test('a read with more messages than a paused connection can hold ends it at the hard cap', async (t) => {
+  const fake = awaitedConnection({ settings: { receiveLimits: TINY_LIMITS } })
+  read(fake, 'a', 'b', 'too much', 'even more')
+  t.same(fake.log, [['dropped', 'in', 'receive-overflow', 8], ['close', 1008, 'too many messages'], ['dropped', 'in', 'closing', 9]])
+})
+
+t.test('whether answers are gathered is decided once a read: only where more messages wait', async (t) => {
+  const fake = awaitedConnection()
+  const { connection, socket } = fake
+  const decided: boolean[] = []
+  Object.defineProperty(socket, 'isBatching', { get: () => decided.at(-1), set: (value: boolean) => decided.push(value) })
+  connection.receiveMessageAsync()
+  read(fake, 'alone')
+  connection.receiveMessageAsync()
+  read(fake, 'first', 'second', 'third')
+  t.same(decided, [false, true])
+})
+
+t.test('a message that ws emits is decoded as the inbound knows it', async (t) => {
+  const { connection, peer } = awaitedConnection()
+  peer.send('ö')
+  connection._inbound.wsOnMessage = () => true
+  peer.send('ö')
+  t.same([connection.tryReceive()?.getString(), connection.tryReceive()?.getString()], ['ö', 'Ã¶'])
+})
+
+t.test('a message that ws emits is told to the inbound, whoever gets it', async (t) => {
+  for (const { connection, peer } of [awaitedConnection(), fakeConnection()]) {
+    let count = 0
+    connection._inbound.wsOnMessage = () => ++count < 0
+    peer.send('a', 'b')
+    t.equal(count, 2)
+  }
+})
+
 t.test('reading is paused above the high-water mark, and resumed by receives', async (t) => {
   const { connection, socket, peer } = awaitedConnection({ settings: { receiveLimits: { ...TINY_LIMITS, hardCap: { messages: 9, bytes: 1024 * 1024 } } } })
   peer.send('a', 'b')
@@ -310,14 +417,18 @@ t.test('a close resumes reading, so that the answer of the peer is seen', async 
   t.equal(socket.isPaused, false)
 })
 
-t.test('the echo of the ping policy is no message, while the policy runs', async (t) => {
-  const { connection, peer } = awaitedConnection()
-  connection.pingPolicy.start({ dataMessage: 'ping' })
-  peer.send('ping', Buffer.from('ping'), 'pong')
-  connection.pingPolicy.stop()
-  peer.send('ping')
-  t.same([1, 2, 3].map(() => connection.tryReceive()?.getString()), ['ping', 'pong', 'ping'])
-  t.equal(connection.tryReceive(), null)
+t.test('the echo of the ping policy is no message, while the policy runs, whether ws emits it or it is read here', async (t) => {
+  const fake = awaitedConnection()
+  const { connection, peer } = fake
+  const ways = [(...messages: (string | Buffer)[]) => peer.send(...messages), (...messages: (string | Buffer)[]) => read(fake, ...messages)]
+  for (const way of ways) {
+    connection.pingPolicy.start({ dataMessage: 'ping' })
+    way('ping', Buffer.from('ping'), 'pong')
+    connection.pingPolicy.stop()
+    way('ping')
+    t.same([1, 2, 3].map(() => connection.tryReceive()?.getString()), ['ping', 'pong', 'ping'])
+    t.equal(connection.tryReceive(), null)
+  }
 })
 
 /** What a handler is doing when the app begins to close, and whether its connection is closed then. */
