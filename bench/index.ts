@@ -202,10 +202,11 @@ async function main (settings: Settings): Promise<void> {
   }
   try {
     const report = newReport(['npm run bench --', ...process.argv.slice(2)].join(' '))
-    say(`${headerText(report)}\n${LEGEND}\n`)
+    say(`${headerText(report)}\n`)
     if (settings.onlySyscalls) await runSyscalls(processes, report)
     else if (settings.onlyInstructions) await runInstructions(processes, settings, report)
     else {
+      say(LEGEND)
       await runScenarios(processes, settings, report)
       await runMemory(processes, settings, report)
     }
