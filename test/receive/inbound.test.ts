@@ -159,6 +159,7 @@ t.test('a close frame behind messages waits for one turn of the event loop, and 
   process.nextTick(() => t.same(log, []))
   await nextTurn()
   t.same(log, [CLOSED, 'ws: text ignored', 'chunk'])
+  await nextTurn()
   t.equal(transport.isPaused(), false)
 })
 
@@ -195,6 +196,7 @@ t.test('bytes that wait again, behind messages that followed, wait for a turn of
   t.equal(transport.isPaused(), true)
   await nextTurn()
   t.same(log, ['read 11', CLOSED, 'chunk'])
+  await nextTurn()
   t.equal(transport.isPaused(), false)
 })
 
@@ -212,9 +214,9 @@ t.test('the transport ends: what waits is handed over first, then the connection
   read(frame('a'), PING, frame('begin', { fin: false }), frame('last', { opcode: 0 }), frame('b'), frame('cut').subarray(0, -1))
   log.length = 0
   transport.emit('end')
-  t.same(log.splice(0), ['ws: continuation last', 'text b', 'end', 'ws: end'])
+  t.same(log.splice(0), ['ws: continuation last', 'text b'])
   await nextTurn()
-  t.same(log, [], 'nothing is read twice')
+  t.same(log, ['end', 'ws: end'], 'nothing is read twice')
 })
 
 t.test('the transport is destroyed: what waits, and what comes behind it, is handed over before ws hears of it', async (t) => {

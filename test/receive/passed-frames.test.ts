@@ -122,13 +122,31 @@ t.test('a frame that is cut at any byte ends where it ends, and is not complete 
   }
 })
 
+const byteByByte = (bytes: Buffer) => Array.from(bytes, (byte) => Buffer.from([byte]))
+
 t.test('a header that comes byte by byte is read, also where its frame waits', async (t) => {
-  const header = closeFrame(1000).subarray(0, 6)
-  const passed = passedAfter(...Array.from(header.subarray(0, 5), (byte) => Buffer.from([byte])))
+  const header = last().subarray(0, 6)
+  const passed = passedAfter(begin(), ...byteByByte(header.subarray(0, 5)))
   const rest = header.subarray(5)
   for (let i = 0; i < 2; i++) t.equal(passed.follow(rest, 0, BEHIND), 0)
   t.equal(passed.follow(rest, 0, UP_TO_DATE), 1)
-  t.equal(passed.isGivenUp, true)
+  t.equal(passed.isGivenUp, false)
+})
+
+t.test('a header for which ws ends the connection waits from the byte on that shows it', async (t) => {
+  for (const [bytes, shown] of [
+    [closeFrame(1000), 2],
+    [frame('', { rsv: 1 }), 2],
+    [frame('', { declaredSize: 1001, sizeBytes: 2 }), 4],
+    [frame('', { declaredSize: 1001, sizeBytes: 8 }), 10]
+  ] as const) {
+    const passed = passedAfter(...byteByByte(bytes.subarray(0, shown - 1)))
+    t.equal(passed.isGivenUp, false)
+    const next = bytes.subarray(shown - 1, shown)
+    t.equal(passed.follow(next, 0, BEHIND), 0)
+    t.equal(passed.follow(next, 0, UP_TO_DATE), 1)
+    t.equal(passed.isGivenUp, true)
+  }
 })
 
 /** What `ws` gets of a frame that comes in two reads. */
