@@ -68,6 +68,10 @@ t.test('the sink hears whether a message is known to be ASCII, also of a binary 
   t.same(heard, [true, true, false, true, true, false])
 })
 
+const PING_FRAME = frame('', { opcode: PING })
+/** A message in fragments. */
+const [A, B, C] = [frame('a', { fin: false }), frame('b', { opcode: CONTINUATION, fin: false }), frame('c', { opcode: CONTINUATION })]
+
 /** What is not taken, and how it is passed on: as it is, if nothing else is said. */
 const PASSED: [name: string, bytes: Buffer, ...expected: string[]][] = [
   ['a ping', frame('ping', { opcode: PING })],
@@ -83,10 +87,10 @@ const PASSED: [name: string, bytes: Buffer, ...expected: string[]][] = [
   ['a large text that is not UTF-8', frame(Buffer.alloc(300, BROKEN)), passed(unmasked(Buffer.alloc(300, BROKEN)))],
   ['the beginning of a small message', frame('text').subarray(0, -1)],
   ['the beginning of a large message', frame(Buffer.alloc(300, 'a')).subarray(0, -1), passed(unmasked(Buffer.alloc(300, 'a')).subarray(0, -1))],
-  ['a message in small fragments', Buffer.concat([frame('a', { fin: false }), frame('b', { opcode: CONTINUATION })])],
+  ['a message in small fragments, which ws gets one by one', Buffer.concat([A, PING_FRAME, B, C]), passed(A), passed(PING_FRAME), passed(B), passed(C)],
   ['a message in large fragments',
     Buffer.concat([frame(Buffer.alloc(48, 'a'), { fin: false }), frame(Buffer.alloc(48, 'b'), { opcode: CONTINUATION })]),
-    passed(Buffer.concat([unmasked(Buffer.alloc(48, 'a'), TEXT, false), unmasked(Buffer.alloc(48, 'b'), CONTINUATION)]), true)]
+    passed(unmasked(Buffer.alloc(48, 'a'), TEXT, false)), passed(unmasked(Buffer.alloc(48, 'b'), CONTINUATION), true)]
 ]
 
 for (const [name, bytes, ...expected] of PASSED) {
@@ -105,10 +109,25 @@ t.test('read() takes a text that is not UTF-8 where nobody validates that', asyn
 })
 
 t.test('read() takes messages again once ws has nothing under way', async (t) => {
-  const small = [frame('a', { fin: false }), frame('ping', { opcode: PING }), frame('b', { opcode: CONTINUATION }), frame('pong', { opcode: PONG })]
   const { log, read } = newReader()
-  read(Buffer.concat([frame('before'), ...small, frame('after'), small[1]!, frame('last')]))
-  t.same(log, [taken('before'), passed(Buffer.concat(small.slice(0, 3))), passed(small[3]!), taken('after'), passed(small[1]!), taken('last')])
+  read(Buffer.concat([frame('before'), A, PING_FRAME, C, PING_FRAME, frame('after'), PING_FRAME, frame('last')]))
+  t.same(log, [taken('before'), passed(A), passed(Buffer.concat([PING_FRAME, C])), passed(PING_FRAME), taken('after'), passed(PING_FRAME), taken('last')])
+})
+
+t.test('a fragment that others follow is passed on in memory of its own, because ws keeps it; other frames stay in their read', async (t) => {
+  const { sink, reader } = newReader()
+  const sizes: number[] = []
+  sink.pass = (bytes) => sizes.push(bytes.buffer.byteLength) > 0
+  const large = frame(Buffer.alloc(100), { opcode: CONTINUATION, fin: false })
+  const read = (...parts: Buffer[]) => {
+    const bytes = Buffer.concat(parts)
+    const chunk = Buffer.alloc(20_000).subarray(0, bytes.length)
+    bytes.copy(chunk)
+    reader.read(chunk)
+  }
+  read(PING_FRAME, A, large.subarray(0, 50))
+  read(large.subarray(50), C)
+  t.same(sizes, [20_000, A.length, 50, large.length - 50, 20_000])
 })
 
 t.test('read() passes a message on that a read has cut at any byte, and takes the next one', async (t) => {
@@ -147,7 +166,6 @@ const RECEIVES = { isAwaited: true }
 const MESSAGE = frame('message')
 const BROKEN_TEXT = frame(BROKEN)
 const VIOLATION = frame('text', { rsv: 4 })
-const PING_FRAME = frame('', { opcode: PING })
 
 for (const [name, bytes] of [['a close frame', closeFrame(1000)], ['a violation', VIOLATION], ['a text that is not UTF-8', BROKEN_TEXT], ['a message that is too large', frame(Buffer.alloc(70_001))]] as const) {
   t.test(`read(): ${name} waits behind messages of the same read`, async (t) => {
@@ -177,10 +195,10 @@ for (const [name, bytes] of [['a close frame', closeFrame(1000)], ['a violation'
 
 t.test('read(): what has waited goes on, and what ends the connection behind more messages waits again', async (t) => {
   const { log, read } = newReader({ isAwaited: true, isBehind: true })
-  const last = Buffer.concat([frame('begin', { fin: false }), frame('last', { opcode: CONTINUATION })])
+  const last = Buffer.concat([A, C])
   const chunk = Buffer.concat([last, MESSAGE, closeFrame(1000)])
   t.equal(read(chunk, true), last.length + MESSAGE.length)
-  t.same(log, [passed(last), taken('message')])
+  t.same(log, [passed(A), passed(C), taken('message')])
 })
 
 t.test('read(): a ping and a pong never wait, nor does a fragment that is not the last of a text', async (t) => {
@@ -197,7 +215,7 @@ t.test('read(): the last fragment of a text waits, because it may not be UTF-8; 
     const chunk = Buffer.concat([MESSAGE, begin, last])
     const end = MESSAGE.length + begin.length
     t.equal(read(chunk), waits ? end : chunk.length)
-    t.same(log, [taken('message'), passed(waits ? begin : Buffer.concat([begin, last]))])
+    t.same(log, [taken('message'), passed(begin), ...waits ? [] : [passed(last)]])
     if (!waits) continue
     t.equal(read(last, true), last.length)
     t.same(log.slice(2), [passed(last)])

@@ -87,7 +87,7 @@ function newInbound ({ limits = { maxPayload: 1000 }, canBeFed = true, isClient 
   transport.on('end', wsOnEnd)
   transport.on('close', wsOnClose)
   const inbound = owner._inbound = new Inbound(owner, transport, limits)
-  return { inbound, owner, transport, queue, socket, log, read: (...frames: Buffer[]) => transport.emit('data', Buffer.concat(frames)) }
+  return { inbound, owner, transport, receiver, queue, socket, log, read: (...frames: Buffer[]) => transport.emit('data', Buffer.concat(frames)) }
 }
 
 const LARGE = 'a payload that is long enough for its mask to be off'
@@ -141,16 +141,16 @@ t.test('wsOnMessage() tells once, for the message that is due, whether it is kno
 
 t.test('where ws has emitted a message that was due, messages are taken again; where it has not, ws gets everything', async (t) => {
   const frames = [frame(Buffer.from([0xff])), frame('after')]
-  const { log, read } = newInbound({ isAwaited: false })
+  const { inbound, log, read } = newInbound({ isAwaited: false })
   read(...frames)
   t.same(log, ['ws: text \ufffd', 'text after', 'chunk'])
-  const silent = newInbound({ isAwaited: false })
-  silent.inbound.wsOnMessage = () => false // ws emits nothing
-  silent.read(...frames)
-  t.same(silent.log, ['ws: text \ufffd', 'ws: text after', 'chunk'])
+  log.length = 0
+  inbound.wsOnMessage = () => false // ws emits nothing
+  read(...frames)
+  t.same(log, ['ws: text \ufffd', 'ws: text after', 'chunk'])
 })
 
-t.test('a close frame behind messages waits for one turn of the event loop, and reading is stopped meanwhile', async (t) => {
+t.test('a close frame behind messages waits for one turn of the event loop, and reading is stopped until its answer is out', async (t) => {
   const { transport, log, read } = newInbound()
   read(frame('a'), PING, BYE, frame('ignored'))
   t.same(log.splice(0), ['text a', 'ws: ping ping', 'chunk'])
@@ -159,8 +159,17 @@ t.test('a close frame behind messages waits for one turn of the event loop, and 
   process.nextTick(() => t.same(log, []))
   await nextTurn()
   t.same(log, [CLOSED, 'ws: text ignored', 'chunk'])
+  t.equal(transport.isPaused(), true)
   await nextTurn()
   t.equal(transport.isPaused(), false)
+})
+
+t.test('what waits is not read if ws has ended the connection meanwhile', async (t) => {
+  const { transport, log, read } = newInbound()
+  read(frame('a'), BYE)
+  transport.off('data', wsOnData)
+  await nextTurn()
+  t.same(log, ['text a', 'chunk'])
 })
 
 t.test('a close frame alone waits while the handler may have to answer what it was given, which is while no receive waits', async (t) => {
@@ -200,23 +209,50 @@ t.test('bytes that wait again, behind messages that followed, wait for a turn of
   t.equal(transport.isPaused(), false)
 })
 
+t.test('reading is not resumed while what came meanwhile waits', async (t) => {
+  const { transport, log, read } = newInbound()
+  read(frame('a'), frame('begin', { fin: false }), frame('last', { opcode: 0 }))
+  await nextTurn()
+  read(frame('b'), BYE)
+  log.length = 0
+  setImmediate(() => t.equal(transport.isPaused(), true))
+  await nextTurn()
+  t.same(log, [CLOSED, 'chunk'])
+})
+
 t.test('a socket that was paused meanwhile stays paused', async (t) => {
   const { transport, socket, log, read } = newInbound()
   read(frame('a'), BYE)
   socket.isPaused = true
-  await nextTurn()
+  for (let turn = 0; turn < 3; turn++) await nextTurn()
   t.same(log, ['text a', 'chunk', CLOSED, 'chunk'])
   t.equal(transport.isPaused(), true)
 })
 
-t.test('the transport ends: what waits is handed over first, then the connection hears of it, then ws', async (t) => {
+t.test('the transport ends: the connection hears of it, then ws', async (t) => {
+  const { transport, log } = newInbound()
+  transport.emit('end')
+  t.same(log, ['end', 'ws: end'])
+})
+
+t.test('the transport ends while bytes wait: they are handed over at once, and the end a turn later, because ws may answer them', async (t) => {
   const { transport, log, read } = newInbound()
   read(frame('a'), PING, frame('begin', { fin: false }), frame('last', { opcode: 0 }), frame('b'), frame('cut').subarray(0, -1))
   log.length = 0
   transport.emit('end')
   t.same(log.splice(0), ['ws: continuation last', 'text b'])
   await nextTurn()
-  t.same(log, ['end', 'ws: end'], 'nothing is read twice')
+  t.same(log.splice(0), ['end', 'ws: end'])
+  await nextTurn()
+  t.same(log, [], 'nothing is read twice')
+})
+
+t.test('the transport ends while a close frame waits: that is the end for ws, and our side ends', async (t) => {
+  const { transport, log, read } = newInbound()
+  read(frame('a'), BYE)
+  transport.emit('end')
+  for (let turn = 0; turn < 2; turn++) await nextTurn()
+  t.same(log, ['text a', 'chunk', CLOSED, 'our side ends'])
 })
 
 t.test('the transport is destroyed: what waits, and what comes behind it, is handed over before ws hears of it', async (t) => {
@@ -250,6 +286,12 @@ t.test('the transport is destroyed behind messages of which each has to be answe
 
 t.test('once ws has concluded, nothing is read at the end: our side ends if it has not, and ws need not hear of it', async (t) => {
   const { inbound, transport, log, read } = newInbound({ isAwaited: false })
+  const end = transport.end.bind(transport)
+  let ends = 0
+  transport.end = () => { // with an error, if it has ended
+    ends++
+    return end()
+  }
   t.equal(inbound.hasConcluded, false)
   read(BYE)
   t.equal(inbound.hasConcluded, true)
@@ -260,8 +302,23 @@ t.test('once ws has concluded, nothing is read at the end: our side ends if it h
   transport.emit('end')
   await nextTurn()
   t.same(log.splice(0), ['our side ends'])
+  t.equal(ends, 1)
   transport.emit('close')
   t.same(log, ['ws: closed '])
+})
+
+t.test('the transport closes: the receiver of ws ignores that it is ended again, if it has ended', async (t) => {
+  for (const [last, hasEnded] of [[BYE, true], [PING, false]] as const) {
+    const { transport, receiver, read } = newInbound({ isAwaited: false })
+    read(last)
+    transport.emit('close')
+    t.equal(receiver.end(), receiver)
+    t.equal(receiver.writableEnded, !hasEnded)
+  }
+  const { transport, log, read } = newInbound({ isAwaited: false, canBeFed: false })
+  read(BYE)
+  transport.emit('close')
+  t.same(log.at(-1), 'ws: closed ', 'a ws without such a receiver is left alone')
 })
 
 t.test('hasConcluded tells that ws has taken its listener off, however it reads', async (t) => {
@@ -316,11 +373,12 @@ t.test('ws that emits messages later gets one frame at a time, or reads by itsel
 })
 
 t.test('a transport on which ws does not listen is not read', async (t) => {
-  const { owner } = newInbound()
+  const { owner, log } = newInbound()
   const transport = new FakeTransport()
   const inbound = owner._inbound = new Inbound(owner, transport, { maxPayload: 1000 })
   t.equal(inbound.hasConcluded, false)
   for (const name of ['data', 'end']) t.doesNotThrow(() => transport.emit(name, frame('a')), name)
+  t.same(log, ['end'])
 })
 
 t.test('bytesRead is what the transport has counted, if it counts', async (t) => {

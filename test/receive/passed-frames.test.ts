@@ -1,6 +1,6 @@
 import t from 'tap'
 import { PassedFrames } from '../../lib/receive/passed-frames.js'
-import { closeFrame, frame, readFrame } from '../fixtures/frames.js'
+import { closeFrame, frame, headerSize, payloadSize, readFrame } from '../fixtures/frames.js'
 
 const [CONTINUATION, TEXT, BINARY, PING, PONG] = [0, 1, 2, 9, 10]
 const MASK = Buffer.from([0x81, 0x02, 0x83, 0x74])
@@ -87,25 +87,25 @@ for (const [verdict, name, bytes, before = []] of VERDICTS) {
   })
 }
 
-t.test('follow() tells where each frame ends, and isFree and isMessageDue what ws has then', async (t) => {
-  const frames: [bytes: Buffer, isFree: boolean, isMessageDue: boolean][] = [
-    [begin('a', BINARY), false, false],
+t.test('follow() tells where each frame ends, and isFree, isMessageDue and isFragment what ws has then', async (t) => {
+  const frames: [bytes: Buffer, isFree: boolean, isMessageDue: boolean, isFragment?: boolean][] = [
+    [begin('a', BINARY), false, false, true],
     [frame('', { opcode: PING }), false, false],
-    [goOn(Buffer.alloc(200)), false, false],
-    [goOn(''), false, false],
+    [goOn(Buffer.alloc(200)), false, false, true],
+    [goOn(''), false, false, true],
     [last('b'), true, true],
     [frame('between', { opcode: PONG }), true, false],
     [frame('whole', { opcode: BINARY }), true, true],
-    [begin('', BINARY), false, false],
+    [begin('', BINARY), false, false, true],
     [last(''), true, true]
   ]
   const passed = passedAfter()
   const chunk = Buffer.concat(frames.map(([bytes]) => bytes))
   let at = 0
-  t.equal(passed.isFree, true)
-  for (const [i, [bytes, isFree, isMessageDue]] of frames.entries()) {
+  t.match(passed, { isFree: true, isMessageDue: false, isFragment: false })
+  for (const [i, [bytes, isFree, isMessageDue, isFragment = false]] of frames.entries()) {
     t.equal(passed.follow(chunk, at, UP_TO_DATE), at += bytes.length, `frame ${i}`)
-    t.match(passed, { isFree, isMessageDue }, `after frame ${i}`)
+    t.match(passed, { isFree, isMessageDue, isFragment }, `after frame ${i}`)
   }
 })
 
