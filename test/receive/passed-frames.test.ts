@@ -1,6 +1,6 @@
 import t from 'tap'
 import { PassedFrames } from '../../lib/receive/passed-frames.js'
-import { closeFrame, frame, headerSize, payloadSize, readFrame } from '../fixtures/frames.js'
+import { closeFrame, frame, readFrame } from '../fixtures/frames.js'
 
 const [CONTINUATION, TEXT, BINARY, PING, PONG] = [0, 1, 2, 9, 10]
 const MASK = Buffer.from([0x81, 0x02, 0x83, 0x74])
