@@ -2,10 +2,10 @@
 import type { InstructionRow } from '../measure/instructions.js'
 import type { Spread } from '../measure/statistics.js'
 
-/** Two counts that are closer than this share are equal: they are exact to 0.3 %. */
-const EQUAL = 0.003
+/** Two counts that are closer than this share are equal: each is exact to some 0.3 %. */
+const EQUAL = 0.005
 
-/** The spread of a ratio of instructions: two standard errors on each side, at least what the count is exact to. */
+/** The spread of a ratio of instructions: two standard errors on each side, at least what a ratio of two counts is exact to. */
 export function instructionSpread ({ ratio, error }: InstructionRow): Spread {
   const margin = ratio * Math.max(EQUAL, 2 * error)
   return { median: ratio, lower: ratio - margin, upper: ratio + margin }
