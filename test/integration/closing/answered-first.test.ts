@@ -111,9 +111,11 @@ async function allFrames (client: RawClient): Promise<Frame[]> {
 const told = (frames: Frame[]) => frames.map(({ opcode, payload }) => opcode === CLOSE ? `close ${payload.readUInt16BE()}` : `${opcode} ${payload}`)
 const echo: Answer = (message) => message.sender.sendAsync(message.getString())
 
+const TIMES = Number(process.env.TIMES ?? 1000)
+
 const cases = {
-  'a close frame behind a message': { bytes: [frame('x'), closeFrame(4000)], answers: ['x'], code: 4000, cause: 'peer', times: 1000 },
-  'an illegal frame behind three messages': { bytes: [...['a', 'b', 'c'].map((text) => frame(text)), frame('', { rsv: 1 })], answers: ['a', 'b', 'c'], code: 1002, cause: 'protocol-error', times: 1000 },
+  'a close frame behind a message': { bytes: [frame('x'), closeFrame(4000)], answers: ['x'], code: 4000, cause: 'peer', times: TIMES },
+  'an illegal frame behind three messages': { bytes: [...['a', 'b', 'c'].map((text) => frame(text)), frame('', { rsv: 1 })], answers: ['a', 'b', 'c'], code: 1002, cause: 'protocol-error', times: TIMES },
   'the beginning of an illegal frame behind a message': { bytes: [frame('x'), frame('', { opcode: 3 }).subarray(0, 2)], answers: ['x'], code: 1002, cause: 'protocol-error', times: TOGETHER }
 }
 
