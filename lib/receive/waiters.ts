@@ -6,10 +6,15 @@ interface Waiter<T> {
   resolve (result: unknown): void
   /** Whether the call wants what an iterator gives, and not the message itself. */
   readonly isIteration: boolean
-  readonly calls: AbortableCalls | undefined
-  cancel: (() => void) | undefined
-  timer: NodeJS.Timeout | undefined
   next: Waiter<T> | undefined
+  limit: Limit | undefined
+}
+
+/** What ends a call without a message. */
+interface Limit {
+  readonly cancel: () => void
+  readonly calls: AbortableCalls | undefined
+  readonly timer: NodeJS.Timeout | undefined
 }
 
 /**
@@ -26,12 +31,17 @@ export class Waiters<T> {
 
   /** Resolves to a message, or to `null` after `timeout` ms, on abort or at the end. */
   add (timeout: number, signal: AbortSignal | undefined): Promise<T | null> {
-    return new Promise((resolve) => this.#append(resolve, false, timeout, signal))
+    const promise = new Promise<T | null>(keepResolve)
+    const waiter = this.#append(false)
+    if (timeout !== Infinity || signal !== undefined) this.#limit(waiter, timeout, signal)
+    return promise
   }
 
   /** The same as an iterator gives it, without a timeout. */
   addIteration (): Promise<IteratorResult<T, undefined>> {
-    return new Promise((resolve) => this.#append(resolve, true, Infinity, undefined))
+    const promise = new Promise<IteratorResult<T, undefined>>(keepResolve)
+    this.#append(true)
+    return promise
   }
 
   get isEmpty (): boolean {
@@ -53,24 +63,27 @@ export class Waiters<T> {
     return true
   }
 
-  // The type of the result depends on `isIteration`
-  #append (resolve: (result: any) => void, isIteration: boolean, timeout: number, signal: AbortSignal | undefined): void {
-    const calls = signal && AbortableCalls.of(signal)
-    const waiter: Waiter<T> = { resolve, isIteration, calls, cancel: undefined, timer: undefined, next: undefined }
+  /** Adds a waiter for the promise that was made last. */
+  #append (isIteration: boolean): Waiter<T> {
+    const waiter: Waiter<T> = { resolve: keptResolve, isIteration, next: undefined, limit: undefined }
     if (this.#last === undefined) this.#first = waiter
     else this.#last.next = waiter
     this.#last = waiter
-    if (timeout !== Infinity) this.#startTimer(waiter, timeout)
-    if (calls === undefined) return
-    waiter.cancel = () => this.#finish(waiter, null)
-    calls.add(waiter.cancel)
+    return waiter
+  }
+
+  #limit (waiter: Waiter<T>, timeout: number, signal: AbortSignal | undefined): void {
+    const isTimed = timeout !== Infinity
+    const sharesTimer = isTimed && this.#timed === undefined
+    if (sharesTimer) this.#startTimer(waiter, timeout)
+    if (signal === undefined && (sharesTimer || !isTimed)) return
+    const cancel = () => this.#finish(waiter, null)
+    const calls = signal && AbortableCalls.of(signal)
+    waiter.limit = { cancel, calls, timer: isTimed && !sharesTimer ? setTimeout(cancel, timeout) : undefined }
+    calls?.add(cancel)
   }
 
   #startTimer (waiter: Waiter<T>, timeout: number): void {
-    if (this.#timed !== undefined) {
-      waiter.timer = setTimeout(() => this.#finish(waiter, null), timeout)
-      return
-    }
     this.#timed = waiter
     if (this.#timer !== undefined && timeout === this.#timeout) {
       this.#timer.refresh()
@@ -88,11 +101,13 @@ export class Waiters<T> {
 
   /** Ends one call. Without a message it ends this call alone: the next message goes to the receive that waits longest then. */
   #finish (waiter: Waiter<T>, message: T | null): void {
-    const { resolve, isIteration, calls, cancel, timer } = waiter
     this.#remove(waiter)
     if (waiter === this.#timed) this.#timed = undefined
-    if (timer !== undefined) clearTimeout(timer)
-    if (cancel !== undefined) calls?.delete(cancel)
+    const { resolve, isIteration, limit } = waiter
+    if (limit !== undefined) {
+      clearTimeout(limit.timer)
+      limit.calls?.delete(limit.cancel)
+    }
     resolve(isIteration ? toIteration(message) : message)
   }
 
@@ -109,4 +124,11 @@ export class Waiters<T> {
 /** A message as an iterator gives it, or the end of the iteration. */
 export function toIteration<T> (message: T | null): IteratorResult<T, undefined> {
   return message === null ? { done: true, value: undefined } : { done: false, value: message }
+}
+
+// The function that resolves the promise that was made last. Shared, because a closure for each receive would take time and memory
+let keptResolve: (result: unknown) => void
+
+function keepResolve (resolve: (result: any) => void): void {
+  keptResolve = resolve
 }
