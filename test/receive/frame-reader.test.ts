@@ -131,9 +131,10 @@ t.test('a fragment that others follow is passed on in memory of its own, because
 })
 
 t.test('read() passes a message on that a read has cut at any byte, and takes the next one', async (t) => {
-  for (const payload of ['', 'small', 'medium'.repeat(8), 'large'.repeat(100)]) {
-    const bytes = frame(payload)
-    for (let cut = 1; cut < bytes.length; cut++) {
+  const messages: [payload: string, sizeBytes?: 2 | 8][] = [[''], ['small'], ['small', 2], ['small', 8], ['medium'.repeat(8)], ['large'.repeat(100)], ['largest'.repeat(9800)]]
+  for (const [payload, sizeBytes] of messages) {
+    const bytes = frame(payload, sizeBytes && { sizeBytes })
+    for (let cut = 1; cut < Math.min(bytes.length, 600); cut++) {
       const { log, read } = newReader()
       read(Buffer.concat([frame('before'), bytes.subarray(0, cut)]))
       read(Buffer.concat([bytes.subarray(cut), frame('after')]))
@@ -141,10 +142,11 @@ t.test('read() passes a message on that a read has cut at any byte, and takes th
       const [before, ...rest] = log
       t.equal(before, taken('before'))
       t.equal(rest.pop(), taken('after'))
-      const [message] = readAllFrames(Buffer.from(rest.map((each) => each.split(' ').at(-1)).join(''), 'hex'))
-      t.equal(String(message?.payload), payload, `cut after ${cut} bytes`)
+      // ws takes off no mask where it gets a large payload after its header, and then the message is known to be ASCII
       const isUnmasked = payload.length >= 48 && cut >= bytes.length - payload.length
-      t.equal(rest[1]?.startsWith('passed, ASCII'), isUnmasked, `${payload.length} bytes cut after ${cut}: ws takes off no mask, and the message is known to be ASCII`)
+      const hex = (isUnmasked ? unmasked(Buffer.from(payload)) : bytes).toString('hex')
+      t.ok(rest.map((each) => each.split(' ').at(-1)).join('') === hex, `cut after ${cut} bytes`)
+      t.equal(rest[1]?.startsWith('passed, ASCII'), isUnmasked, `cut after ${cut} bytes`)
     }
   }
 })

@@ -205,6 +205,7 @@ t.test('bytes that wait again, behind messages that followed, wait for a turn of
   t.equal(transport.isPaused(), true)
   await nextTurn()
   t.same(log, ['read 11', CLOSED, 'chunk'])
+  t.equal(transport.isPaused(), true)
   await nextTurn()
   t.equal(transport.isPaused(), false)
 })

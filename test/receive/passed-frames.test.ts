@@ -14,7 +14,11 @@ const last = (payload: string | Buffer = 'last') => frame(payload, { opcode: CON
 /** After frames that `ws` has got already, in a read of their own each. */
 function passedAfter (...frames: Buffer[]): PassedFrames {
   const passed = new PassedFrames(1000)
-  for (const each of frames) passed.follow(Buffer.from(each), 0, UP_TO_DATE)
+  for (const each of frames) {
+    const read = Buffer.from(each)
+    passed.follow(read, 0, UP_TO_DATE)
+    read.fill(0xff) // what it remembers is no part of the read, which is not kept
+  }
   return passed
 }
 
@@ -34,6 +38,7 @@ const VERDICTS: [verdict: Verdict, name: string, bytes: Buffer, before?: Buffer[
   ['fine', 'the last fragment of a binary message', last(), [begin('begin', BINARY)]],
   ['fine', 'the last fragment with which a message has the largest size', last(Buffer.alloc(300)), [begin(Buffer.alloc(300), BINARY), goOn(Buffer.alloc(400))]],
   ['fine', 'a first fragment after a message of the largest size', begin(Buffer.alloc(1000)), [begin(Buffer.alloc(700), BINARY), last(Buffer.alloc(300))]],
+  ['fine', 'the last fragment of another message of the largest size', last(Buffer.alloc(1000)), [begin(Buffer.alloc(1000), BINARY), last(''), begin('', BINARY)]],
   ['fine', 'a text that goes on in the next read', frame('text').subarray(0, -1)],
   ['doubtful', 'a whole text, which is not UTF-8, or would have been taken', frame('text')],
   ['doubtful', 'the last fragment of a text', last(), [begin()]],
@@ -127,6 +132,7 @@ const byteByByte = (bytes: Buffer) => Array.from(bytes, (byte) => Buffer.from([b
 t.test('a header that comes byte by byte is read, also where its frame waits', async (t) => {
   const header = last().subarray(0, 6)
   const passed = passedAfter(begin(), ...byteByByte(header.subarray(0, 5)))
+  t.match(passed, { isFree: false, isFragment: false })
   const rest = header.subarray(5)
   for (let i = 0; i < 2; i++) t.equal(passed.follow(rest, 0, BEHIND), 0)
   t.equal(passed.follow(rest, 0, UP_TO_DATE), 1)
