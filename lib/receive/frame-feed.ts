@@ -66,7 +66,7 @@ class FrameFeed {
   /** The transport has closed, so nothing can be held back any longer: `ws` gets everything that is left at once. */
   end (): void {
     if (this.#late.length === 0) return
-    const left: Buffer | null = this.#transport.read()
+    const left: Buffer | null = this.#transport.read(this.#transport.readableLength) // without a size it might give one chunk only
     if (left !== null) this.#late.push(left)
     this.#receiver.write(Buffer.concat(this.#late))
   }

@@ -94,19 +94,19 @@ export class Inbound implements FrameSink {
     this.#isAscii = isAscii
     this.#hasEmitted = false
     this.#wsOnData?.call(this.transport, bytes)
+    this.#isAscii = false
     return this.#hasEmitted
   }
 
   /** `ws` emits a message. Returns whether that is known to be ASCII. */
   wsOnMessage (): boolean {
-    const isAscii = this.#isAscii
-    this.#isAscii = false
     this.#hasEmitted = true
-    return isAscii
+    return this.#isAscii
   }
 
   /** @internal Called for each read. */
   read (chunk: Buffer): void {
+    this.readOnStart(chunk)
     if (this.#held === undefined) this.#readFrames(chunk, false)
     else this.#held = Buffer.concat([this.#held, chunk]) // somebody has resumed the transport
   }
@@ -118,7 +118,6 @@ export class Inbound implements FrameSink {
   }
 
   #readFrames (chunk: Buffer, hasWaited: boolean): void {
-    this.readOnStart(chunk)
     const end = (this.#reader as FrameReader).read(chunk, hasWaited) // without a reader nobody calls this
     this.#owner.chunkOnRead()
     if (end < chunk.length) this.#hold(chunk.subarray(end))
@@ -148,7 +147,8 @@ export class Inbound implements FrameSink {
   /** @internal The transport has ended, so nothing waits any longer: reads what was held, and what a paused transport still has. */
   finish (): void {
     if (this.#reader === undefined || this.hasConcluded) return
-    const rest: Buffer | null = this.transport.read()
+    const { readableLength } = this.transport // without a size, a stream that flows would give one chunk only
+    const rest: Buffer | null = readableLength > 0 ? this.transport.read(readableLength) : null
     let held = Buffer.concat([this.#held ?? NO_BYTES, rest ?? NO_BYTES])
     this.#held = undefined
     while (held.length > 0) held = held.subarray(this.#reader.read(held, true))

@@ -201,10 +201,10 @@ t.test('bytes that wait again, behind messages that followed, wait for a turn of
   t.same(log.splice(0), ['ws: text begin', 'chunk'])
   queue.length = 1
   await nextTurn()
-  t.same(log.splice(0), ['read 28', 'ws: continuation last', 'text b', 'chunk'])
+  t.same(log.splice(0), ['ws: continuation last', 'text b', 'chunk'], 'the queue has heard of the read already')
   t.equal(transport.isPaused(), true)
   await nextTurn()
-  t.same(log, ['read 11', CLOSED, 'chunk'])
+  t.same(log, [CLOSED, 'chunk'])
   t.equal(transport.isPaused(), true)
   await nextTurn()
   t.equal(transport.isPaused(), false)

@@ -7,7 +7,7 @@ import { shareTexts } from '../../lib/upgrade/shared-texts.js'
 /** A request whose texts are new strings, as Node.js makes them. */
 function requestWith (...rawHeaders: readonly string[]): IncomingMessage {
   const raw = new IncomingMessage(new Socket())
-  raw.rawHeaders = rawHeaders.map((text) => Buffer.from(text, 'latin1').toString('latin1'))
+  raw.rawHeaders = rawHeaders.map((text) => text.split('').join(''))
   return raw
 }
 
