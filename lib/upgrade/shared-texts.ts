@@ -37,9 +37,10 @@ function headerOf (name: string): Header {
 }
 
 function shared (values: Map<string, string>, value: string): string {
+  if (value.length > MAX_LENGTH) return value
   const known = values.get(value)
   if (known !== undefined) return known
-  if (value.length <= MAX_LENGTH && hasRoom()) values.set(value, value)
+  if (hasRoom()) values.set(value, value)
   return value
 }
 
