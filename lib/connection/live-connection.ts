@@ -118,7 +118,7 @@ export abstract class LiveConnection {
 
   /** @internal A message that `ws` emits. */
   socketOnMessage (bytes: Buffer, isBinary: boolean): void {
-    const isAscii = this._inbound.wsOnMessage()
+    const isAscii = this._inbound.wsOnMessage() && !this.#socket.isEmitReplaced // or it may be another message than that of `ws`
     if (this._reader === 'listeners') return
     this.#receive(new Message<this>(bytes, 0, bytes.length, isBinary, isAscii, this))
     this.chunkOnRead()

@@ -56,7 +56,7 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
     binaryTypeOfListeners: BinaryType = 'nodebuffer'
 
     get isEmitReplaced (): boolean {
-      return this.emit !== ObservedWebSocket.prototype.emit
+      return this.emit !== emit
     }
 
     override emit (name: string | symbol, ...args: any[]): boolean {
@@ -140,6 +140,8 @@ export function observed (Base: typeof WebSocket): typeof WebSocket {
       if (wasOpen) this.observer?.socketOnTerminating()
     }
   }
+
+  const { emit } = ObservedWebSocket.prototype // before anybody replaces it, as a tracer may
 
   // Not an accessor of the class, because ws's types declare it as a property, which TypeScript lets no accessor override
   Object.defineProperty(ObservedWebSocket.prototype, 'binaryType', binaryType)

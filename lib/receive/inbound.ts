@@ -38,6 +38,7 @@ export class Inbound implements FrameSink {
   #isAscii = false // the message that ws is about to emit is known to be
   #hasEmitted = false
   #held: Buffer | undefined // bytes that wait until the handler had its turn
+  #isReading = false
 
   /**
    * Must be called in the turn of the event loop in which `ws` took the transport.
@@ -107,8 +108,9 @@ export class Inbound implements FrameSink {
   /** @internal Called for each read. */
   read (chunk: Buffer): void {
     this.readOnStart(chunk)
-    if (this.#held === undefined) this.#readFrames(chunk, false)
-    else this.#held = Buffer.concat([this.#held, chunk]) // somebody has resumed the transport
+    if (this.#held !== undefined) this.#held = Buffer.concat([this.#held, chunk]) // somebody has resumed the transport
+    else if (this.#isReading) this.#hold(chunk) // a listener has made the transport read on: the rest of the read under way comes first
+    else this.#readFrames(chunk, false)
   }
 
   /** @internal Called for each read where there is no reader. */
@@ -118,14 +120,19 @@ export class Inbound implements FrameSink {
   }
 
   #readFrames (chunk: Buffer, hasWaited: boolean): void {
-    const end = (this.#reader as FrameReader).read(chunk, hasWaited) // without a reader nobody calls this
+    this.#isReading = true
+    try {
+      const end = (this.#reader as FrameReader).read(chunk, hasWaited) // without a reader nobody calls this
+      if (end < chunk.length) this.#hold(chunk.subarray(end))
+    } finally { // a listener may throw
+      this.#isReading = false
+    }
     this.#owner.chunkOnRead()
-    if (end < chunk.length) this.#hold(chunk.subarray(end))
   }
 
   /** Stops reading for a turn of the event loop, so that the handler can answer what it was given before `ws` ends the connection. */
   #hold (bytes: Buffer): void {
-    this.#held = bytes
+    this.#held = this.#held === undefined ? bytes : Buffer.concat([bytes, this.#held])
     this.transport.pause()
     setImmediate(goOn, this)
   }
@@ -209,10 +216,13 @@ function goOn (inbound: Inbound): void {
   inbound.goOn()
 }
 
-/** Makes the receiver of `ws`, which has ended, ignore that `ws` ends it again. To end a finished stream makes an error, with its stack, that nobody sees. */
+/**
+ * Makes the receiver of `ws`, if it has ended, ignore that `ws` ends it again. To end a finished stream makes an error, with its stack,
+ * that nobody sees. It has not ended where the application has taken the listener of `ws` off, and must end then, or `ws` emits no 'close'.
+ */
 function ignoreEnd (socket: WebSocket): void {
   const receiver = receiverOf(socket)
-  if (receiver !== undefined) receiver.end = endNothing
+  if (receiver?.writableEnded === true || receiver?.errored instanceof Error) receiver.end = endNothing
 }
 
 function endNothing<T> (this: T): T {

@@ -3,7 +3,7 @@ export class Message<Sender> {
   #memory: Buffer // the payload is a part of it
   #start: number
   #end: number
-  readonly #isAscii: boolean // known to be
+  #isAscii: boolean // known to be
   /** True for a binary message, false for a text message (RFC 6455, section 5.6). */
   readonly isBinary: boolean
   /** The connection on which the message came. */
@@ -21,6 +21,7 @@ export class Message<Sender> {
 
   /** The payload. It may be a view of memory that other messages share: copy it if you keep it for long. */
   get bytes (): Buffer {
+    this.#isAscii = false // who has the bytes may change them
     if (this.length < this.#memory.length) this.#setMemory(this.#memory.subarray(this.#start, this.#end), 0)
     return this.#memory
   }

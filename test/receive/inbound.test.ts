@@ -312,10 +312,16 @@ t.test('the transport closes: the receiver of ws ignores that it is ended again,
   for (const [last, hasEnded] of [[BYE, true], [PING, false]] as const) {
     const { transport, receiver, read } = newInbound({ isAwaited: false })
     read(last)
+    if (hasEnded) receiver.end() // as ws does after a close frame
     transport.emit('close')
+    t.equal(Object.hasOwn(receiver, 'end'), hasEnded)
     t.equal(receiver.end(), receiver)
-    t.equal(receiver.writableEnded, !hasEnded)
   }
+  const removed = newInbound({ isAwaited: false })
+  removed.transport.removeListener('data', wsOnData)
+  removed.transport.emit('close')
+  removed.receiver.end()
+  t.equal(removed.receiver.writableEnded, true, 'one that has not ended can end, although something has taken the listener of ws off')
   const { transport, log, read } = newInbound({ isAwaited: false, canBeFed: false })
   read(BYE)
   transport.emit('close')
