@@ -102,3 +102,31 @@ test('a connection ends also after something has wrapped the listener with which
   stream.destroy()
   t.equal((await ws.closed).cause, 'connection-lost')
 })
+test('a class of sockets may listen to the bytes when it opens', async (t) => {
+  class CountingWebSocket extends WebSocket {
+    bytesSeen = 0
+    constructor (...args: [any]) {
+      super(...args)
+      this.on('open', () => {
+        const { _socket: transport } = this as unknown as { _socket: Duplex } // ws has it, though its types do not
+        transport.on('data', ({ length }: Buffer) => { this.bytesSeen += length })
+      })
+    }
+  }
+  const { ws, stream } = await connection(t, () => {}, { options: { WebSocket: CountingWebSocket as unknown as NonNullable<WebSocketAsyncOptions['options']>['WebSocket'] } }) // the type wants the statics of the whole module, too
+  stream.push(frame('one'))
+  stream.push(frame('two'))
+  t.same(await texts(ws, 2), ['one', 'two'])
+  t.equal((ws.socket as CountingWebSocket).bytesSeen, 18)
+})
+
+for (const how of ['closeAsync', 'terminate'] as const) {
+  test(`messages that came in one read are received after ${how}(), also behind a fragmented text`, async (t) => {
+    const { ws, stream } = await connection(t, () => {})
+    const first = ws.receiveMessageAsync()
+    stream.push(Buffer.concat([frame('one'), frame('t', { fin: false }), frame('wo', { opcode: 0 }), frame('three')]))
+    t.equal((await first)?.getString(), 'one')
+    ws[how]()?.catch(() => {})
+    t.same(await texts(ws, 3), ['two', 'three', 'the end'])
+  })
+}
