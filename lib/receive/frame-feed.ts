@@ -3,11 +3,10 @@ import type { WebSocket } from 'ws'
 import { inOwnMemory } from '../base/own-memory.js'
 import { CLOSE, CUT, FIN, headerSize, MASKED, MAX_HEADER, payloadSize } from './frame-header.js'
 import { MIN_WORDS, readMask, unmask } from './mask.js'
+import { wsListener } from './stand-in.js'
 
 /** How a read begins: with this many more bytes of a frame that began before, or with the rest of a header that began with these bytes. */
 type Rest = number | Buffer
-
-type OnData = (this: Duplex, chunk: Buffer) => void
 
 /**
  * Gives `ws` one frame at a time, and the next one once it has emitted the messages of the one before. This is for connections on which `ws` does not
@@ -19,7 +18,7 @@ type OnData = (this: Duplex, chunk: Buffer) => void
  */
 export function feedFrames (socket: WebSocket, transport: Duplex): boolean {
   const receiver = receiverOf(socket)
-  const onData = transport.listeners('data').at(-1) as OnData | undefined // ws's own, which was added last
+  const onData = wsListener(transport, 'data')
   if (receiver === undefined || onData === undefined) return false
   const feed = new FrameFeed(socket, transport, receiver)
   const listener = (chunk: Buffer) => feed.take(chunk)

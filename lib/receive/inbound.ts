@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { feedFrames, receiverOf } from './frame-feed.js'
 import { FrameReader, type FrameLimits, type FrameSink } from './frame-reader.js'
-import { standInMaker, type Listener } from './stand-in.js'
+import { standInMaker, wsListener, type Listener } from './stand-in.js'
 
 /** The connection that reads the transport. */
 interface Owner {
@@ -48,7 +48,7 @@ export class Inbound implements FrameSink {
     this.transport = transport
     this.#owner = owner
     ;(transport as Owned)[kOwner] = owner
-    this.#wsOnData = transport.listeners('data').at(-1) as Listener | undefined // ws has just added it
+    this.#wsOnData = wsListener(transport, 'data')
     if (limits === null) feedFrames(owner.socket, transport)
     if (limits === null || isClient(owner.socket) || this.#wsOnData === undefined) {
       transport.prependListener('data', transportOnUnreadData)

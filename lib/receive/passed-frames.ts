@@ -1,7 +1,8 @@
+import { isUtf8 } from 'node:buffer'
 import { BINARY, CONTINUATION, CUT, FIN, headerSize, knownSize, MASKED, MAX_HEADER, payloadSize, PING, PONG, TEXT } from './frame-header.js'
 import { NOT_ASCII, readMask, rotated, unmask } from './mask.js'
 
-/** The mask of a smaller payload is left to `ws`, in bytes. */
+/** The mask of a smaller payload is left to `ws`, in bytes, unless it is a part of a text that has to be looked at. */
 const MIN_UNMASKED = 48
 
 /** The largest second byte of a control frame, whose payload has at most 125 bytes (RFC 6455, section 5.5). */
@@ -17,7 +18,7 @@ const NO_BYTES = Buffer.alloc(0)
 
 /**
  * Follows the frames that are passed on to `ws`, to know where the next one begins, and whether `ws` is at the beginning of a message
- * then. It takes the masks off large frames, however many reads they come in.
+ * then. It takes the masks off messages, however many reads they come in.
  */
 export class PassedFrames {
   /**
@@ -32,7 +33,9 @@ export class PassedFrames {
   readonly #maxPayload: number
   #cut = NO_BYTES // the beginning of a header, with which the last read has ended
   #left = 0 // bytes of the payload under way that are still to come
-  #mask = 0 // the mask of these bytes; 0 where ws takes it off
+  #isRead = false // the mask of these bytes is taken off here
+  #mask = 0
+  #isUtf8 = false // each fragment so far is known to be UTF-8 by itself
   #opcode = CONTINUATION // of the message of which fragments have come; CONTINUATION where none has
   #size = 0 // of these fragments, in bytes
   #isLast = false // the frame under way is the last one of a message
@@ -59,7 +62,10 @@ export class PassedFrames {
    */
   follow (chunk: Buffer, at: number, handler: Handler): number {
     if (this.isGivenUp) return chunk.length
-    return this.#left > 0 ? this.#goOn(chunk, at) : this.#begin(chunk, at, handler)
+    if (this.#left === 0) return this.#begin(chunk, at, handler)
+    const end = this.#goOn(chunk, at)
+    if (!this.isAscii) this.#isUtf8 = false // a character may be split between the reads
+    return end
   }
 
   #begin (chunk: Buffer, at: number, handler: Handler): number {
@@ -75,21 +81,47 @@ export class PassedFrames {
       this.#cut = Buffer.from(header)
       return chunk.length
     }
+    const [first, second] = [header[0]!, header[1]!] // the header is there
     const size = payloadSize(header, 0)
     const start = at + length - this.#cut.length
-    const verdict = this.#judge(header[0]!, header[1]!, size, start + size <= chunk.length)
-    if (verdict !== 'fine' && handler.isBehind) return at
+    const isWhole = this.#cut.length === 0 && start + size <= chunk.length
+    const verdict = this.#judge(first, second, size, isWhole)
+    const mayEnd = verdict === 'end' || (verdict === 'doubtful' && !(isWhole && this.#endsAsUtf8(chunk, start, start + size)))
+    if (mayEnd && handler.isBehind) return at
     if (verdict === 'end') {
       this.isGivenUp = true
       return chunk.length
     }
-    this.isFragment = header[0]! < FIN
-    this.#note(header[0]!, size)
+    this.isFragment = first < FIN
     this.#left = size
-    this.#mask = size >= MIN_UNMASKED && this.#cut.length === 0 ? takeMask(chunk, start - 4) : 0
-    if (this.#mask === 0) this.isAscii = false
+    this.#isRead = false
+    if (first < PING) this.#beginPayload(chunk, start, first, size)
     this.#cut = NO_BYTES
-    return this.#goOn(chunk, start)
+    const end = this.#goOn(chunk, start)
+    if (this.isFragment && this.#opcode === TEXT && !this.isAscii) this.#isUtf8 &&= isWhole && isUtf8(chunk.subarray(start, end))
+    return end
+  }
+
+  /** The payload of a message, or of a fragment of one. */
+  #beginPayload (chunk: Buffer, start: number, first: number, size: number): void {
+    if (this.#opcode === CONTINUATION) {
+      this.#opcode = first & 127
+      this.#size = 0
+      this.isAscii = this.#isUtf8 = this.#opcode === TEXT
+    }
+    this.#size += size
+    const isFragmentOfText = this.#opcode === TEXT && (first < FIN || (first & 127) === CONTINUATION)
+    this.#isLast = first >= FIN
+    if (this.#isLast) this.#opcode = CONTINUATION
+    this.#isRead = this.#cut.length === 0 && (size >= MIN_UNMASKED || isFragmentOfText) // a cut header has gone to ws with its mask
+    if (this.#isRead) this.#mask = takeMask(chunk, start - 4)
+    else this.isAscii = this.#isUtf8 = false
+  }
+
+  /** Whether a text is UTF-8 for certain, of which these bytes are the last fragment. It takes their mask off. */
+  #endsAsUtf8 (chunk: Buffer, start: number, end: number): boolean {
+    if (this.#opcode === TEXT && !this.#isUtf8) return false
+    return unmask(chunk, start, end, takeMask(chunk, start - 4)) < NOT_ASCII || isUtf8(chunk.subarray(start, end))
   }
 
   /**
@@ -109,22 +141,10 @@ export class PassedFrames {
     return first >= FIN && isText && (isWhole || !isFirst) ? 'doubtful' : 'fine'
   }
 
-  #note (first: number, size: number): void {
-    if (first >= PING) return // a control frame may come between the fragments of a message
-    if (this.#opcode === CONTINUATION) {
-      this.#opcode = first & 127
-      this.#size = 0
-      this.isAscii = this.#opcode === TEXT
-    }
-    this.#size += size
-    this.#isLast = first >= FIN
-    if (this.#isLast) this.#opcode = CONTINUATION
-  }
-
   #goOn (chunk: Buffer, at: number): number {
     const end = Math.min(chunk.length, at + this.#left)
     this.#left -= end - at
-    if (this.#mask !== 0) {
+    if (this.#isRead) {
       if (unmask(chunk, at, end, this.#mask) >= NOT_ASCII) this.isAscii = false
       this.#mask = rotated(this.#mask, end - at)
     }
