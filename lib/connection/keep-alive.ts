@@ -129,7 +129,7 @@ export class KeepAlive implements Ticking {
     this.#ownPing = this.#send((latency) => {
       if (latency === null) return
       clearTimeout(this.#timer)
-      this.#timer = this.#ownPing = undefined // or every connection that was ever silent would keep them
+      this.#timer = this.#ownPing = undefined // else every connection that was ever silent would keep them
       this.#inboundBytes = UNKNOWN
       this.#waitForSilence()
     })

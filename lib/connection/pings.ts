@@ -10,7 +10,7 @@ export class Pings {
   /** The last round trip that was measured, in ms. */
   latency: number | null = null
   readonly #socket: { ping (payload: string): void }
-  #waiting: Map<string, Ping> | undefined // by payload, in the order in which they were sent; there is none while none waits
+  #waiting: Map<string, Ping> | undefined // by payload, in the order in which they were sent; undefined while none waits
   #count = 0
 
   constructor (socket: { ping (payload: string): void }) {

@@ -44,7 +44,7 @@ class FrameFeed {
   readonly #receiver: Writable
   #rest: Rest = 0 // what is missing of the frame that ws has the beginning of
   #isHolding = false // the transport was paused by this class
-  #hasWaited = false // the close frame has
+  #hasWaited = false // whether the close frame has waited
   #late: Buffer[] = [] // bytes that could not be put back, because the transport is destroyed
 
   constructor (socket: WebSocket, transport: Duplex, receiver: Writable) {
@@ -90,7 +90,7 @@ class FrameFeed {
     return frame.length
   }
 
-  /** So that the handler can answer the message before a close frame. */
+  /** Goes on in a later turn of the event loop, so that the handler can answer the messages before the close frame. */
   #waitATurn (bytes: Buffer): void {
     this.#hasWaited = true
     this.#putBack(bytes)
@@ -130,7 +130,7 @@ function endOfFrame (bytes: Buffer): Rest {
   return size === CUT ? Buffer.from(bytes) : size + payloadSize(bytes, 0)
 }
 
-/** Takes the mask off a large frame, because `ws` would do it byte by byte. The frame gets a mask of zeros, with which `ws` has no work. */
+/** Takes the mask off a large frame, because `ws` would do it byte by byte, and sets the mask to zeros, with which `ws` has no work. */
 function unmaskFrame (frame: Buffer): void {
   const size = payloadSize(frame, 0)
   if (size < MIN_WORDS || frame[1]! < MASKED) return

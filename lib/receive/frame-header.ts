@@ -13,13 +13,13 @@ export const CLOSE = FIN | 0x8
 export const PING = FIN | 0x9
 export const PONG = FIN | 0xa
 
-/** In the second byte: the payload is masked. */
+/** The bit of the second byte that says that the payload is masked. */
 export const MASKED = 0x80
 
-/** The longest header, in bytes: two, eight for the size of the payload, and the mask. */
+/** The size of the longest header, in bytes: two, eight for the size of the payload, and four for the mask. */
 export const MAX_HEADER = 14
 
-/** In place of a size: the bytes end within the header. */
+/** Stands in place of a size where the bytes end within the header. */
 export const CUT = -1
 
 /** The size in bytes of the header that begins at a place, with its mask, or `CUT`. */
@@ -39,7 +39,7 @@ export function payloadSize (bytes: Buffer, at: number): number {
   return bytes.readUInt32BE(at + 2) * 2 ** 32 + bytes.readUInt32BE(at + 6)
 }
 
-/** The same for a header that is not there as a whole: 0 if the size is not. The first two bytes must be there. */
+/** The size of the payload where the header may be cut: 0 if the bytes end before the size does. The first two bytes must be there. */
 export function knownSize (bytes: Buffer): number {
   const short = bytes[1]! & 127
   const needed = short < 126 ? 2 : short === 126 ? 4 : 10

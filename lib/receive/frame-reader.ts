@@ -4,11 +4,11 @@ import { CUT, headerSize, MASKED, payloadSize, WHOLE_BINARY, WHOLE_TEXT } from '
 import { MIN_WORDS, NOT_ASCII, readMask, unmaskBytes, unmaskWords, wordsOf } from './mask.js'
 import { PassedFrames } from './passed-frames.js'
 
-/** What gets everything that was read, in order. */
+/** Gets everything that was read, in order. */
 export interface FrameSink {
   /** Whether a handler awaits the messages. */
   readonly isAwaited: boolean
-  /** Whether it may still have to answer what it was given: no receive waits now. */
+  /** Whether the handler may still have to answer what it was given, because no receive waits. */
   readonly isBehind: boolean
   /** Gets a message, which is a part of a chunk. */
   take (chunk: Buffer, start: number, end: number, isBinary: boolean, isAscii: boolean): void
@@ -30,16 +30,15 @@ const SHORT_HEADER = 6
 
 /**
  * Reads what a client sends, in front of `ws`. A message that is one frame and that one read has as a whole is taken here if `ws` would
- * emit it as it is. Everything else goes on to `ws`, which is the judge of it. Where a frame is taken `ws` is between two messages, so
- * it notices nothing.
+ * emit it as it is. Everything else goes on to `ws`, which is the judge of it. A frame is taken only where `ws` is between two messages,
+ * so `ws` does not notice that it is missing.
  */
 export class FrameReader {
   readonly #sink: FrameSink
   readonly #limits: FrameLimits
   #passed: PassedFrames | undefined // while ws has something under way
-  // Of the read under way
-  #hasWaited = false
-  #hasGiven = false
+  #hasWaited = false // whether the read under way begins with a frame that has waited
+  #hasGiven = false // whether the read under way has given messages
 
   constructor (sink: FrameSink, limits: FrameLimits) {
     this.#sink = sink
@@ -52,7 +51,7 @@ export class FrameReader {
   }
 
   /**
-   * Reads a chunk, which it changes in place. A frame for which `ws` ends the connection has to wait until the handler had its turn to
+   * Reads a chunk, which it changes in place. A frame for which `ws` ends the connection has to wait until the handler has had its turn to
    * answer the messages before it, so that its answers still go out.
    * @param hasWaited the frame with which the chunk begins has waited already
    * @returns where the frame begins that has to wait, or the length of the chunk
@@ -68,7 +67,7 @@ export class FrameReader {
       if (end === at) break
       at = end
     }
-    if (this.#passed?.isFree === true) this.#passed = undefined // an idle connection need not keep it
+    if (this.#passed?.isFree === true) this.#passed = undefined // so that an idle connection does not keep it
     return at
   }
 
@@ -91,7 +90,7 @@ export class FrameReader {
       if (size > maxPayload || end > length) break
       const mask = readMask(chunk, start - 4)
       const bits = size < MIN_WORDS ? unmaskBytes(chunk, start, end, mask) : unmaskWords(chunk, start, end, mask, words ??= wordsOf(chunk))
-      chunk[start - 4] = chunk[start - 3] = chunk[start - 2] = chunk[start - 1] = 0 // so the frame means the same to whoever else reads it
+      chunk[start - 4] = chunk[start - 3] = chunk[start - 2] = chunk[start - 1] = 0 // so that the frame means the same to whoever else reads it
       if (bits >= NOT_ASCII && first === WHOLE_TEXT && !skipUTF8Validation && !isUtf8(chunk.subarray(start, end))) break
       sink.take(chunk, start, end, first === WHOLE_BINARY, bits < NOT_ASCII)
       at = end

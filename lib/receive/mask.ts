@@ -1,10 +1,10 @@
 /** What `unmask()` returns is below this if all bytes are ASCII. */
 export const NOT_ASCII = 0x80
 
-/** A shorter payload is unmasked byte by byte, in bytes, because preparing the words takes longer than that. */
+/** A payload of fewer bytes is unmasked byte by byte, because preparing the words would take longer. */
 export const MIN_WORDS = 48
 
-// A mask as one word of memory
+// Memory for one mask, as bytes and as a word
 const maskBytes = new Uint8Array(4)
 const maskWord = new Int32Array(maskBytes.buffer)
 
@@ -13,13 +13,13 @@ export function readMask (bytes: Buffer, at: number): number {
   return bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 | bytes[at + 3]! << 24
 }
 
-/** The mask of what follows after so many bytes. */
+/** The mask of the rest of a payload, after so many bytes of it. */
 export function rotated (mask: number, count: number): number {
   const bits = (count & 3) * 8
   return bits === 0 ? mask : mask >>> bits | mask << (32 - bits)
 }
 
-/** All memory that the bytes are a part of, as words. */
+/** The memory that the bytes are a part of, as words of four bytes. */
 export function wordsOf (bytes: Buffer): Int32Array {
   return new Int32Array(bytes.buffer, 0, bytes.buffer.byteLength >> 2)
 }

@@ -22,8 +22,8 @@ const NO_BYTES = Buffer.alloc(0)
  */
 export class PassedFrames {
   /**
-   * Whether `ws` ends the connection, or did not emit a message that was due. It gets all that follows as it is, and nothing is judged
-   * here any more.
+   * Whether `ws` ends the connection, or did not emit a message that was due. Then it gets everything that follows as it is, and nothing
+   * is judged here any more.
    */
   isGivenUp = false
   /** Whether the frame under way, or the last one, is a fragment that others follow: `ws` keeps it until the message is complete. */
@@ -57,7 +57,7 @@ export class PassedFrames {
 
   /**
    * Goes on with the frame under way, or begins the next one.
-   * @param handler a frame for which `ws` ends the connection, or may end it, waits for a handler that is behind
+   * @param handler if it is behind, a frame has to wait for which `ws` ends the connection, or may end it
    * @returns where the frame ends, or what there is of it; `at` if it has to wait
    */
   follow (chunk: Buffer, at: number, handler: Handler): number {
@@ -74,7 +74,7 @@ export class PassedFrames {
     const length = headerSize(header, 0)
     this.isFragment = this.#isLast = false
     if (length === CUT) {
-      // ws judges a header as soon as it has its first two bytes, and the size when it has that
+      // ws judges a header as soon as it has the first two bytes, and the size as soon as it has that
       const isEnd = header.length > 1 && this.#judge(header[0]!, header[1]!, knownSize(header), false) === 'end'
       if (isEnd && handler.isBehind) return at
       this.isGivenUp = isEnd
@@ -125,9 +125,9 @@ export class PassedFrames {
   }
 
   /**
-   * What `ws` does when it has got a frame: it may end the connection after the last frame of a text, which is not UTF-8 perhaps, and
-   * it ends it for a close frame and for what breaks the protocol.
-   * @param isWhole the frame is in one read
+   * Foresees what `ws` will do when it has got a frame. 'end': it ends the connection, for a close frame or for what breaks the protocol.
+   * 'doubtful': it may end it, because the frame completes a text, which may not be UTF-8.
+   * @param isWhole whether the rest of the frame is in this read
    */
   #judge (first: number, second: number, size: number, isWhole: boolean): 'fine' | 'doubtful' | 'end' {
     if (second < MASKED) return 'end'

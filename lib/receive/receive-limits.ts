@@ -20,11 +20,11 @@ export const READ_SIZE = 64 * 1024
 /** One read holds at most so many frames: a masked frame has six bytes at least. */
 export const FRAMES_IN_A_READ = Math.ceil(READ_SIZE / 6)
 
-/** What a message takes beside its payload, in bytes: the message, its view of the payload, and its place in the queue. */
+/** What a message takes beside its payload, in bytes: the message, its place in the queue, and a view of the payload if there is one. */
 export const MESSAGE_COST = 200
 
 /**
- * After a pause `ws` still emits what was read already: one read, and the message that it completes. Reading ahead admits one read
+ * After a pause what was read already still comes: one read, and the message that it completes. Reading ahead admits one read
  * more, unless the first was full of tiny messages, each of which takes much more memory than its payload. Where `ws` emits messages
  * later, as with compression, at most one message comes after a pause.
  * @param highWater above it reading is paused

@@ -72,7 +72,7 @@ export class ReceiveQueue<T extends Waiting> {
   }
 
   /**
-   * A read came in while messages wait, and the messages in it follow. A message may be a view that keeps the whole read in memory, so
+   * A read came in while messages wait, and the messages in it follow. A message keeps the whole read in memory of which it is a part, so
    * messages that wait are moved out of their reads before those add up.
    */
   readOnStart (chunk: Buffer): void {

@@ -126,7 +126,7 @@ export function toIteration<T> (message: T | null): IteratorResult<T, undefined>
   return message === null ? { done: true, value: undefined } : { done: false, value: message }
 }
 
-// The function that resolves the promise that was made last. Shared, because a closure for each receive would take time and memory
+// Resolves the promise that was made last. It is shared, because a closure for each receive would take time and memory
 let keptResolve: (result: unknown) => void
 
 function keepResolve (resolve: (result: any) => void): void {

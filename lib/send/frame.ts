@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer'
+
 /** The size of the header, in bytes, of a frame that is not masked (RFC 6455, section 5.2). */
 export function headerSize (payloadSize: number): number {
   if (payloadSize < 126) return 2
@@ -83,7 +84,7 @@ export class Publication {
     this.data = this.#frame?.subarray(headerSize(this.size)) ?? data
   }
 
-  /** Its frame after others, in a string as `textFrame` makes one. It is joined once for all connections that have gathered the same. */
+  /** Joins its frame to others, in a string as `textFrame` makes one. This is done once for all connections that have gathered the same. */
   joinedTo (frames: string): string {
     if (this.#joined === undefined || frames !== this.#before) {
       this.#latin1 ??= this.frame.toString('latin1')

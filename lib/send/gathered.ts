@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer'
 import { writeFrame } from './frame.js'
 
-/** In place of the size of a payload: the message has its header already. As a string it is joined frames (`textFrame`). */
+/** In place of the size of a payload: the message has its header already. If it is a string, it consists of joined frames (`textFrame`). */
 export const FRAMED = -1
 
 /** Messages that are gathered for one write. */

@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 const MAX_TEXTS = 1024
 const MAX_LENGTH = 256
 
-/** Headers whose values many requests have in common. Those of others may be secrets, which nothing should keep. */
+/** Headers whose values many requests have in common. The values of all others may be secrets, which nothing should keep. */
 const COMMON = /^(?:host|connection|upgrade|origin|user-agent|accept-.*|cache-control|pragma|sec-websocket-(?:version|extensions))$/i
 
 /** A name of a header, and the values of it that are shared, if any are. */
@@ -44,7 +44,7 @@ function shared (values: Map<string, string>, value: string): string {
   return value
 }
 
-/** Forgets everything where there is no room, so that what one client made up does not stay for ever. */
+/** Whether there is room for one text more. If not, everything is forgotten, so that what one client made up does not stay for ever. */
 function hasRoom (): boolean {
   if (size++ < MAX_TEXTS) return true
   size = 0
