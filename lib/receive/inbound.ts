@@ -13,7 +13,7 @@ interface Owner {
   readonly isAwaited: boolean
   /** Gets a message, which is a part of a chunk. */
   messageOnRead (chunk: Buffer, start: number, end: number, isBinary: boolean, isAscii: boolean): void
-  /** The messages of a chunk were given. */
+  /** All messages of a chunk were given. */
   chunkOnRead (): void
   transportOnEnd (): void
 }
@@ -27,18 +27,18 @@ interface Queue {
 }
 
 /**
- * The one place where the bytes of a connection come in. It stands in front of `ws`: messages that it can read go straight to the
- * connection, everything else goes on to `ws`.
+ * The one place where the bytes of a connection come in. It stands in front of `ws`. Messages that it can read go straight to the
+ * connection, and everything else goes on to `ws`.
  */
 export class Inbound implements FrameSink {
   readonly transport: Duplex
   readonly #owner: Owner
   readonly #wsOnData: Listener | undefined
-  readonly #reader: FrameReader | undefined // where ws reads by itself, there is none
-  #isAscii = false // the message that ws is about to emit is known to be
+  readonly #reader: FrameReader | undefined // undefined where ws reads by itself
+  #isAscii = false // whether the message that ws is about to emit is known to be ASCII
   #hasEmitted = false
-  #held: Buffer | undefined // bytes that wait until the handler had its turn
-  #isReading = false
+  #held: Buffer | undefined // bytes that wait until the handler has had its turn
+  #isReading = false // whether a read is under way
 
   /**
    * Must be called in the turn of the event loop in which `ws` took the transport.
@@ -108,8 +108,8 @@ export class Inbound implements FrameSink {
   /** @internal Called for each read. */
   read (chunk: Buffer): void {
     this.readOnStart(chunk)
-    if (this.#held !== undefined) this.#held = Buffer.concat([this.#held, chunk]) // somebody has resumed the transport
-    else if (this.#isReading) this.#hold(chunk) // a listener has made the transport read on: the rest of the read under way comes first
+    if (this.#held !== undefined) this.#held = Buffer.concat([this.#held, chunk]) // somebody has resumed the transport meanwhile
+    else if (this.#isReading) this.#hold(chunk) // a listener has made the transport read on, and the rest of the read under way comes first
     else this.#readFrames(chunk, false)
   }
 
@@ -143,7 +143,7 @@ export class Inbound implements FrameSink {
     this.#held = undefined
     if (held === undefined || this.hasConcluded) return // it was handed over meanwhile, or ws has ended the connection for something else
     this.#readFrames(held, true)
-    if (this.#held === undefined) setImmediate(resume, this) // later, because after a FIN no answer to what was just read goes out
+    if (this.#held === undefined) setImmediate(resume, this) // a turn later, because a FIN that is read now would cut off the answers to what was just read
   }
 
   /** @internal */
@@ -164,11 +164,11 @@ export class Inbound implements FrameSink {
   /** @internal */
   transportOnEnd (wsOnEnd: Listener): void {
     if (this.hasConcluded) {
-      // Of what ws does then only this is left: it would end its receiver again, too
+      // Of what ws does at the end only this is still to do. It would also end its receiver a second time
       if (!this.transport.writableEnded) this.transport.end()
     } else if (this.#held !== undefined) {
       this.finish()
-      setImmediate(() => this.transportOnEnd(wsOnEnd)) // ws answers a violation some ticks later, and not after it heard of the end
+      setImmediate(() => this.transportOnEnd(wsOnEnd)) // ws answers a violation some ticks later, and does not answer it once it has heard of the end
     } else {
       this.#owner.transportOnEnd()
       wsOnEnd.call(this.transport)
@@ -184,7 +184,10 @@ export class Inbound implements FrameSink {
 
 const NO_BYTES = Buffer.alloc(0)
 
-/** On a transport: the connection that reads it. All connections share their listeners, because listeners of its own would add a quarter to the memory of an idle one. */
+/**
+ * The key under which a transport has the connection that reads it. Connections share their listeners, because listeners of its own
+ * would add a quarter to the memory of an idle one.
+ */
 export const kOwner = Symbol('fastify-websocket-async.owner')
 
 interface Owned extends Duplex {
@@ -217,8 +220,8 @@ function goOn (inbound: Inbound): void {
 }
 
 /**
- * Makes the receiver of `ws`, if it has ended, ignore that `ws` ends it again. To end a finished stream makes an error, with its stack,
- * that nobody sees. It has not ended where the application has taken the listener of `ws` off, and must end then, or `ws` emits no 'close'.
+ * Makes the receiver of `ws`, if it has ended, ignore that `ws` ends it again, because that makes an error with its stack, which nobody
+ * sees. It has not ended where the application has taken the listener of `ws` off; then it must still end, or `ws` emits no 'close'.
  */
 function ignoreEnd (socket: WebSocket): void {
   const receiver = receiverOf(socket)
@@ -233,7 +236,7 @@ function resume (inbound: Inbound): void {
   inbound.resume()
 }
 
-/** A server's frames are not masked, so there is nothing to gain for a client. */
+/** Whether it is the socket of a client, which needs no reader: what a server sends is not masked. */
 function isClient ({ url }: WebSocket): boolean {
   return url !== undefined
 }

@@ -3,7 +3,7 @@ export class Message<Sender> {
   #memory: Buffer // the payload is a part of it
   #start: number
   #end: number
-  #isAscii: boolean // known to be
+  #isAscii: boolean // whether the payload is known to be ASCII
   /** True for a binary message, false for a text message (RFC 6455, section 5.6). */
   readonly isBinary: boolean
   /** The connection on which the message came. */
@@ -19,9 +19,9 @@ export class Message<Sender> {
     this.sender = sender
   }
 
-  /** The payload. It may be a view of memory that other messages share: copy it if you keep it for long. */
+  /** The payload. The Buffer may be a view of memory that other messages share: copy it if you keep it for long. */
   get bytes (): Buffer {
-    this.#isAscii = false // who has the bytes may change them
+    this.#isAscii = false // whoever has the bytes may change them
     if (this.length < this.#memory.length) this.#setMemory(this.#memory.subarray(this.#start, this.#end), 0)
     return this.#memory
   }
@@ -41,7 +41,7 @@ export class Message<Sender> {
    * @param encoding @default 'utf8'
    */
   getString (encoding: BufferEncoding = 'utf8'): string {
-    // ASCII is decoded faster as latin1, which is the same
+    // latin1 gives the same string for ASCII, and is faster
     return this.#memory.toString(this.#isAscii && encoding === 'utf8' ? 'latin1' : encoding, this.#start, this.#end)
   }
 
