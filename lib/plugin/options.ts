@@ -241,9 +241,9 @@ function readServerOptions (options: WebSocketAsyncOptions, bodyLimit: number): 
 
 /**
  * The number of fragments is limited so that a message of the largest size may come in fragments of this size, in bytes. Each fragment
- * takes some memory beside its payload, however small it is.
+ * takes some memory beside its payload, however small it is: 8 KiB if its payload comes in two reads.
  */
-const SMALL_FRAGMENT = 256
+const SMALL_FRAGMENT = 512
 
 /** The same for the number of reads in which a frame may come, in bytes. It is less than one packet carries. */
 const SMALL_CHUNK = 512

@@ -37,6 +37,8 @@ export class FrameReader {
   readonly #sink: FrameSink
   readonly #limits: FrameLimits
   #passed: PassedFrames | undefined // while ws has something under way
+  // A listener has thrown in the middle of a read. The rest of that read is lost, so nothing more is read, as with ws alone
+  #hasThrown = false
   #hasWaited = false // whether the read under way begins with a frame that has waited
   #hasGiven = false // whether the read under way has given messages
 
@@ -59,6 +61,8 @@ export class FrameReader {
   read (chunk: Buffer, hasWaited = false): number {
     this.#hasWaited = hasWaited
     this.#hasGiven = false
+    if (this.#hasThrown) return chunk.length
+    this.#hasThrown = true // unless the read comes to its end
     let at = 0
     while (at < chunk.length) {
       if (this.#passed === undefined || this.#passed.isFree) at = this.#take(chunk, at)
@@ -67,6 +71,7 @@ export class FrameReader {
       if (end === at) break
       at = end
     }
+    this.#hasThrown = false
     if (this.#passed?.isFree === true) this.#passed = undefined // so that an idle connection does not keep it
     return at
   }

@@ -70,7 +70,7 @@ t.test('the sink hears whether a message is known to be ASCII, also of a binary 
 
 const PING_FRAME = frame('', { opcode: PING })
 /** A message in fragments. */
-const [A, B, C] = [frame('a', { fin: false }), frame('b', { opcode: CONTINUATION, fin: false }), frame('c', { opcode: CONTINUATION })]
+const [A, B, C] = [frame('a', { opcode: BINARY, fin: false }), frame('b', { opcode: CONTINUATION, fin: false }), frame('c', { opcode: CONTINUATION })]
 
 /** What is not taken, and how it is passed on: as it is, if nothing else is said. */
 const PASSED: [name: string, bytes: Buffer, ...expected: string[]][] = [
@@ -210,17 +210,17 @@ t.test('read(): a ping and a pong never wait, nor does a fragment that is not th
   t.equal(read(chunk), chunk.length)
 })
 
-t.test('read(): the last fragment of a text waits, because it may not be UTF-8; that of a binary message does not', async (t) => {
+t.test('read(): the last fragment of a text in which a character is split waits, because it may not be UTF-8; that of a binary message does not', async (t) => {
   for (const [opcode, waits] of [[TEXT, true], [BINARY, false]] as const) {
     const { log, read } = newReader(RECEIVES)
-    const [begin, last] = [frame('begin', { opcode, fin: false }), frame('last', { opcode: CONTINUATION })]
+    const [begin, last] = [frame(BROKEN, { opcode, fin: false }), frame('last', { opcode: CONTINUATION })]
     const chunk = Buffer.concat([MESSAGE, begin, last])
     const end = MESSAGE.length + begin.length
     t.equal(read(chunk), waits ? end : chunk.length)
-    t.same(log, [taken('message'), passed(begin), ...waits ? [] : [passed(last)]])
+    t.same(log, [taken('message'), passed(waits ? unmasked(BROKEN, TEXT, false) : begin), ...waits ? [] : [passed(last)]])
     if (!waits) continue
     t.equal(read(last, true), last.length)
-    t.same(log.slice(2), [passed(last)])
+    t.same(log.slice(2), [passed(unmasked(Buffer.from('last'), CONTINUATION))])
   }
 })
 
@@ -324,4 +324,15 @@ t.test('read() does not throw on bytes that are no frames, and comes to their en
     }
   }), { numRuns: 3000 })
   t.pass('nothing is thrown')
+})
+
+t.test('read(): after a listener has thrown nothing more is read, because the rest of that read is lost', async (t) => {
+  const { sink, log, read } = newReader()
+  const { take } = sink
+  sink.take = () => { throw new Error('of a listener') }
+  t.throws(() => read(Buffer.concat([MESSAGE, frame('cut').subarray(0, -1)])), { message: 'of a listener' })
+  sink.take = take
+  const rest = frame('in the middle of a payload')
+  t.equal(read(rest), rest.length)
+  t.same(log, [])
 })

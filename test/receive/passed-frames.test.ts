@@ -7,6 +7,8 @@ const MASK = Buffer.from([0x81, 0x02, 0x83, 0x74])
 const BEHIND = { isBehind: true }
 const UP_TO_DATE = { isBehind: false }
 
+// The first byte of a character
+const SPLIT = Buffer.from([0x61, 0xc3])
 const begin = (payload: string | Buffer = 'begin', opcode = TEXT) => frame(payload, { opcode, fin: false })
 const goOn = (payload: string | Buffer = 'go on') => frame(payload, { opcode: CONTINUATION, fin: false })
 const last = (payload: string | Buffer = 'last') => frame(payload, { opcode: CONTINUATION })
@@ -40,9 +42,12 @@ const VERDICTS: [verdict: Verdict, name: string, bytes: Buffer, before?: Buffer[
   ['fine', 'a first fragment after a message of the largest size', begin(Buffer.alloc(1000)), [begin(Buffer.alloc(700), BINARY), last(Buffer.alloc(300))]],
   ['fine', 'the last fragment of another message of the largest size', last(Buffer.alloc(1000)), [begin(Buffer.alloc(1000), BINARY), last(''), begin('', BINARY)]],
   ['fine', 'a text that goes on in the next read', frame('text').subarray(0, -1)],
-  ['doubtful', 'a whole text, which is not UTF-8, or would have been taken', frame('text')],
-  ['doubtful', 'the last fragment of a text', last(), [begin()]],
-  ['doubtful', 'the last fragment of a text after a ping', last(), [begin(), frame('', { opcode: PING })]],
+  ['doubtful', 'a whole text, which would have been taken if it were UTF-8', frame(SPLIT)],
+  ['doubtful', 'the last fragment of a text in which a character is split', last(), [begin(SPLIT)]],
+  ['doubtful', 'the last fragment of a text that is not UTF-8 itself', last(SPLIT), [begin()]],
+  ['doubtful', 'the last fragment of a text after a ping', last(), [begin(SPLIT), frame('', { opcode: PING })]],
+  ['fine', 'the last fragment of a text of which each fragment is ASCII', last(), [begin(), goOn()]],
+  ['fine', 'the last fragment of a text of which each fragment is UTF-8', last('ü'), [begin('ö'), goOn('ä')]],
   ['doubtful', 'the last fragment of a text, which goes on in the next read', last().subarray(0, -1), [begin(), goOn()]],
   ['end', 'a close frame', closeFrame(1000)],
   ['end', 'a close frame between fragments', closeFrame(1000), [begin()]],
@@ -80,7 +85,7 @@ for (const [verdict, name, bytes, before = []] of VERDICTS) {
     t.equal(passed.isGivenUp, false)
     if (verdict !== 'fine') {
       for (let i = 0; i < 2; i++) t.equal(passed.follow(chunk, 2, BEHIND), 2)
-      t.same(chunk.subarray(2), bytes, 'what waits is left as it is')
+      t.same(meaningOf(chunk.subarray(2)), meaningOf(bytes), 'what waits means the same')
       t.equal(passed.isGivenUp, false)
     }
     t.equal(passed.follow(chunk, 2, verdict === 'fine' ? BEHIND : UP_TO_DATE), chunk.length)
@@ -165,9 +170,9 @@ function passedInTwo (bytes: Buffer, cut: number): { parts: [Buffer, Buffer], pa
 
 t.test('the mask of a frame of at least 48 bytes is off, however its payload is cut; a smaller one is left to ws', async (t) => {
   for (const [size, isLeft] of [[47, true], [48, false], [200, false]] as const) {
-    const bytes = frame(Buffer.alloc(size, 'payload'), { mask: MASK })
+    const bytes = frame(Buffer.alloc(size, 'payload'), { mask: MASK, opcode: BINARY })
     const header = bytes.length - size
-    const without = frame(Buffer.alloc(size, 'payload'), { mask: Buffer.alloc(4) })
+    const without = frame(Buffer.alloc(size, 'payload'), { mask: Buffer.alloc(4), opcode: BINARY })
     for (let cut = header; cut <= bytes.length; cut++) {
       const { parts } = passedInTwo(bytes, cut)
       t.same(Buffer.concat(parts), isLeft ? bytes : without, `${size} bytes, cut after ${cut}`)

@@ -25,7 +25,7 @@ const [TEXT, BINARY, CONTINUATION, PING, PONG] = [1, 2, 0, 9, 10]
 
 // By default
 const RECEIVING = 1.5 * MiB + 4 * MiB + 2.5 * MiB
-const FRAGMENTS = 4096 * 300 + MiB // and what else there is
+const FRAGMENTS = 2048 * 300 + MiB // and what else there is
 const SENDING = 16 * MiB + 0.5 * MiB
 const ANSWERS = 6.5 * MiB
 
@@ -99,7 +99,7 @@ const received: readonly Traffic[] = [
     bound: FRAGMENTS,
     first: frame('x', { fin: false }),
     block: frame('x', { opcode: CONTINUATION, fin: false }),
-    times: 4095,
+    times: 2047,
     handle: never
   }
 ]
