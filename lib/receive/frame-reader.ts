@@ -22,6 +22,8 @@ export interface FrameSink {
 export interface FrameLimits {
   /** The largest message, in bytes. */
   readonly maxPayload: number
+  /** The most frames of a message; 0 for no limit. */
+  readonly maxFragments?: number | undefined
   readonly skipUTF8Validation?: boolean | undefined
 }
 
@@ -106,7 +108,7 @@ export class FrameReader {
 
   /** Passes frames on to `ws` until it has nothing under way, or one has to wait. Returns where that is. */
   #pass (chunk: Buffer, from: number): number {
-    const passed = this.#passed ??= new PassedFrames(this.#limits.maxPayload)
+    const passed = this.#passed ??= new PassedFrames(this.#limits)
     let at = from
     do {
       const end = passed.follow(chunk, at, this)

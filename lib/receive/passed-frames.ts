@@ -8,6 +8,14 @@ const MIN_UNMASKED = 48
 /** The largest second byte of a control frame, whose payload has at most 125 bytes (RFC 6455, section 5.5). */
 const MAX_CONTROL = MASKED + 125
 
+/** Beyond which `ws` ends the connection. */
+interface PassedLimits {
+  /** The largest message, in bytes. */
+  readonly maxPayload: number
+  /** The most frames of a message; 0 for no limit. */
+  readonly maxFragments?: number | undefined
+}
+
 /** The handler of the connection. */
 interface Handler {
   /** Whether it may still have to answer messages that it was given. */
@@ -30,7 +38,7 @@ export class PassedFrames {
   isFragment = false
   /** Whether the message whose last frame was passed on is known to be ASCII. */
   isAscii = false
-  readonly #maxPayload: number
+  readonly #limits: PassedLimits
   #cut = NO_BYTES // the beginning of a header, with which the last read has ended
   #left = 0 // bytes of the payload under way that are still to come
   #isRead = false // the mask of these bytes is taken off here
@@ -38,11 +46,11 @@ export class PassedFrames {
   #isUtf8 = false // each fragment so far is known to be UTF-8 by itself
   #opcode = CONTINUATION // of the message of which fragments have come; CONTINUATION where none has
   #size = 0 // of these fragments, in bytes
+  #count = 0 // of these fragments
   #isLast = false // the frame under way is the last one of a message
 
-  /** @param maxPayload of a message, in bytes */
-  constructor (maxPayload: number) {
-    this.#maxPayload = maxPayload
+  constructor (limits: PassedLimits) {
+    this.#limits = limits
   }
 
   /** Whether `ws` has begun nothing, so that it need not get the next frame. */
@@ -106,10 +114,11 @@ export class PassedFrames {
   #beginPayload (chunk: Buffer, start: number, first: number, size: number): void {
     if (this.#opcode === CONTINUATION) {
       this.#opcode = first & 127
-      this.#size = 0
+      this.#size = this.#count = 0
       this.isAscii = this.#isUtf8 = this.#opcode === TEXT
     }
     this.#size += size
+    this.#count++
     const isFragmentOfText = this.#opcode === TEXT && (first < FIN || (first & 127) === CONTINUATION)
     this.#isLast = first >= FIN
     if (this.#isLast) this.#opcode = CONTINUATION
@@ -135,7 +144,9 @@ export class PassedFrames {
     const isFirst = this.#opcode === CONTINUATION
     const opcode = first & 127 // with the reserved bits
     const isInPlace = isFirst ? opcode === TEXT || opcode === BINARY : opcode === CONTINUATION
-    if (!isInPlace || (isFirst ? size : this.#size + size) > this.#maxPayload) return 'end'
+    const { maxPayload, maxFragments = 0 } = this.#limits
+    if (!isInPlace || (isFirst ? size : this.#size + size) > maxPayload) return 'end'
+    if (!isFirst && maxFragments > 0 && this.#count >= maxFragments) return 'end'
     const isText = (isFirst ? opcode : this.#opcode) === TEXT
     // A whole text is passed on only if it is not UTF-8
     return first >= FIN && isText && (isWhole || !isFirst) ? 'doubtful' : 'fine'

@@ -15,7 +15,7 @@ const last = (payload: string | Buffer = 'last') => frame(payload, { opcode: CON
 
 /** After frames that `ws` has got already, in a read of their own each. */
 function passedAfter (...frames: Buffer[]): PassedFrames {
-  const passed = new PassedFrames(1000)
+  const passed = new PassedFrames({ maxPayload: 1000, maxFragments: 5 })
   for (const each of frames) {
     const read = Buffer.from(each)
     passed.follow(read, 0, UP_TO_DATE)
@@ -67,6 +67,8 @@ const VERDICTS: [verdict: Verdict, name: string, bytes: Buffer, before?: Buffer[
   ['end', 'a first fragment within another message', begin('begin', BINARY), [begin()]],
   ['end', 'a message that is too large', frame(Buffer.alloc(1001), { opcode: BINARY })],
   ['end', 'a message with a size beyond 32 bits', frame('', { opcode: BINARY, declaredSize: 2n ** 32n })],
+  ['fine', 'the last fragment that may come', last(), [begin('', BINARY), goOn(), goOn(), goOn()]],
+  ['end', 'more fragments than may come', goOn(), [begin(), goOn(), goOn(), goOn(), goOn()]],
   ['end', 'fragments that are too large together', goOn(Buffer.alloc(301)), [begin(Buffer.alloc(300)), goOn(Buffer.alloc(400))]],
   ['end', 'fragments that are too large together, with a ping between them', last(Buffer.alloc(301)), [begin(Buffer.alloc(700)), frame(Buffer.alloc(125), { opcode: PING })]]
 ]
