@@ -2,7 +2,7 @@ import { Writable, type Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { inOwnMemory } from '../base/own-memory.js'
 import { CLOSE, CUT, FIN, headerSize, MASKED, MAX_HEADER, payloadSize } from './frame-header.js'
-import { MIN_WORDS, readMask, unmask } from './mask.js'
+import { MIN_WORDS, takeMask, unmask } from './mask.js'
 import { wsListener } from './stand-in.js'
 
 /** How a read begins: with this many more bytes of a frame that began before, or with the rest of a header that began with these bytes. */
@@ -135,6 +135,5 @@ function unmaskFrame (frame: Buffer): void {
   const size = payloadSize(frame, 0)
   if (size < MIN_WORDS || frame[1]! < MASKED) return
   const start = frame.length - size
-  unmask(frame, start, frame.length, readMask(frame, start - 4))
-  frame.fill(0, start - 4, start)
+  unmask(frame, start, frame.length, takeMask(frame, start - 4))
 }

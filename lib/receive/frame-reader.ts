@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { inOwnMemory } from '../base/own-memory.js'
 import { CUT, headerSize, MASKED, payloadSize, WHOLE_BINARY, WHOLE_TEXT } from './frame-header.js'
-import { MIN_WORDS, NOT_ASCII, readMask, unmaskBytes, unmaskWords, wordsOf } from './mask.js'
+import { MIN_WORDS, NOT_ASCII, takeMask, unmaskBytes, unmaskWords, wordsOf } from './mask.js'
 import { PassedFrames } from './passed-frames.js'
 
 /** Gets everything that was read, in order. */
@@ -95,9 +95,8 @@ export class FrameReader {
       const start = at + header
       const end = start + size
       if (size > maxPayload || end > length) break
-      const mask = readMask(chunk, start - 4)
+      const mask = takeMask(chunk, start - 4)
       const bits = size < MIN_WORDS ? unmaskBytes(chunk, start, end, mask) : unmaskWords(chunk, start, end, mask, words ??= wordsOf(chunk))
-      chunk[start - 4] = chunk[start - 3] = chunk[start - 2] = chunk[start - 1] = 0 // so that the frame means the same to whoever else reads it
       if (bits >= NOT_ASCII && first === WHOLE_TEXT && !skipUTF8Validation && !isUtf8(chunk.subarray(start, end))) break
       sink.take(chunk, start, end, first === WHOLE_BINARY, bits < NOT_ASCII)
       at = end

@@ -13,6 +13,13 @@ export function readMask (bytes: Buffer, at: number): number {
   return bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 | bytes[at + 3]! << 24
 }
 
+/** Reads a mask and sets it to zeros, so that the frame means the same to whoever else reads it once its payload is unmasked. */
+export function takeMask (bytes: Buffer, at: number): number {
+  const mask = readMask(bytes, at)
+  bytes[at] = bytes[at + 1] = bytes[at + 2] = bytes[at + 3] = 0
+  return mask
+}
+
 /** The mask of the rest of a payload, after so many bytes of it. */
 export function rotated (mask: number, count: number): number {
   const bits = (count & 3) * 8

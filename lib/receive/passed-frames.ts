@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { BINARY, CONTINUATION, CUT, FIN, headerSize, knownSize, MASKED, MAX_HEADER, payloadSize, PING, PONG, TEXT } from './frame-header.js'
-import { NOT_ASCII, readMask, rotated, unmask } from './mask.js'
+import { NOT_ASCII, rotated, takeMask, unmask } from './mask.js'
 
 /** The mask of a smaller payload is left to `ws`, in bytes, unless it is a part of a text that has to be looked at. */
 const MIN_UNMASKED = 48
@@ -161,11 +161,4 @@ export class PassedFrames {
     }
     return end
   }
-}
-
-/** Reads a mask and sets it to zeros, so that `ws` has nothing to take off. */
-function takeMask (bytes: Buffer, at: number): number {
-  const mask = readMask(bytes, at)
-  bytes.fill(0, at, at + 4)
-  return mask
 }

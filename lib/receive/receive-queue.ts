@@ -1,3 +1,4 @@
+import { isSmallPart } from '../base/own-memory.js'
 import { MESSAGE_COST, READ_SIZE, type Amount, type ReceiveLimits } from './receive-limits.js'
 import { toIteration, Waiters } from './waiters.js'
 
@@ -151,7 +152,7 @@ export class ReceiveQueue<T extends Waiting> {
   /** Moves payloads that wait into memory of their own, all together. A payload that is nearly its whole read can stay. */
   #moveOut (): void {
     const waiting = this.#messages.slice(Math.max(this.#moved, this.#taken)) as T[] // none of these was taken
-    const messages = waiting.filter(({ length, memory }) => length * 5 < memory * 4) // as `inOwnMemory()` does
+    const messages = waiting.filter(({ length, memory }) => isSmallPart(length, memory))
     const memory = Buffer.allocUnsafeSlow(messages.reduce((sum, { length }) => sum + length, 0))
     let end = 0
     for (const message of messages) end = message.moveTo(memory, end)

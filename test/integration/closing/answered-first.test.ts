@@ -30,27 +30,23 @@ interface Transport {
   readonly start: (app: FastifyInstance) => Promise<() => Promise<Duplex>>
 }
 
-const transports: Record<string, Transport> = {
-  TCP: {
-    async start (app) {
-      const address = await listen(app)
-      return async () => {
-        const socket = connect(address)
-        await once(socket, 'connect')
-        return socket
-      }
+/** Listens, and connects over sockets. */
+function overSockets (connectTo: (address: { port: number, host: string }) => Socket, connected: string): Transport['start'] {
+  return async (app) => {
+    const address = await listen(app)
+    return async () => {
+      const socket = connectTo(address)
+      await once(socket, connected)
+      return socket
     }
-  },
+  }
+}
+
+const transports: Record<string, Transport> = {
+  TCP: { start: overSockets(connect, 'connect') },
   TLS: {
     options: { https: tlsOptions } as FastifyServerOptions, // the type of the fixture is that of a plain server
-    async start (app) {
-      const address = await listen(app)
-      return async () => {
-        const socket = connectTls(address)
-        await once(socket, 'secureConnect')
-        return socket
-      }
-    }
+    start: overSockets(connectTls, 'secureConnect')
   },
   'streams in one process': {
     async start (app) {
